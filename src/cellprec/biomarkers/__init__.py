@@ -1,0 +1,1 @@
+"""Patients × features: what is associated with an outcome, and what foretells it."""

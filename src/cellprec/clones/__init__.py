@@ -1,0 +1,1 @@
+"""Samples × clones: diversity, and which clones grow or fall."""

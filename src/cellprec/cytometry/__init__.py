@@ -1,0 +1,1 @@
+"""Raw events become clean, gated, clustered, named events."""

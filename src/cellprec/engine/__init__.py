@@ -1,0 +1,1 @@
+"""What is due, in order, in parallel; atomic artifacts; what ran on what."""

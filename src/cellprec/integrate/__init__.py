@@ -1,0 +1,1 @@
+"""Batches join in one latent space."""

@@ -1,0 +1,1 @@
+"""Plots, one kind a file: data first, axes back, nothing shown or saved."""

@@ -1,0 +1,1 @@
+"""Run folder to report.html."""

@@ -1,0 +1,1 @@
+"""Cells × genes: quality, doublets, the CAR transgene, signatures."""

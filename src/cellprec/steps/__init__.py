@@ -1,0 +1,1 @@
+"""The pipeline, one thin file per stage."""

@@ -1,0 +1,1 @@
+"""The study as its user describes it."""
