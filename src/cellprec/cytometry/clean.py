@@ -90,9 +90,9 @@ def _at_edge(adata: AnnData, *, values: NDArray[np.float32], sample: str) -> NDA
         add_note(adata, "events.no_range", "the file declares no range: events at its edge stay in", sample=sample)
         return at_edge
     for i, (name, kind, top) in enumerate(
-        zip(adata.var_names, adata.var[keys.KIND].astype(str), adata.var[keys.RANGE].astype(float), strict=True)
+        zip(_channel_names(adata), adata.var[keys.KIND].astype(str), adata.var[keys.RANGE].astype(float), strict=True)
     ):
-        if kind not in ("scatter", "fluorescence") or not np.isfinite(top) or top <= 1:
+        if kind not in ("scatter", "fluorescence") or not np.isfinite(top) or top <= 1 or name.endswith("-W"):
             continue
         # integer detectors saturate at range - 1; float ones within rounding of the range
         beyond = values[:, i] >= top - max(1.0, 1e-5 * top)

@@ -35,6 +35,8 @@ _SYNONYMS: Final = (
 )
 _CANONICAL: Final = {name: names[0] for names in _SYNONYMS for name in names}
 _ISOTOPE: Final = re.compile(r"^(\d{2,3}[a-z]{1,2}|[a-z]{1,2}\d{2,3})(di|dd)?$", re.IGNORECASE)
+# an isotope alone ("133Cs", "BCKG190Di") is no antibody
+_BACKGROUND: Final = re.compile(r"^(\d{2,3}[A-Za-z]{1,2}|[A-Z][a-z]?\d{2,3}|\d*bckg\d*)(_?(di|dd))?$", re.IGNORECASE)
 _NOT_LINEAGE: Final = re.compile(
     r"dna|intercalator|(?:^|[^a-z])ir[-_ ]?19[13]|19[13]ir|bead|viab|live|dead|l[/_-]d|zombie|cisplatin|"
     r"19[458]pt|pt19[458]|dapi|7-?aad|propidium|barcode|autofluorescence|^af(?:-a)?$",
@@ -117,7 +119,7 @@ def lineage_channels(adata: AnnData) -> list[str]:
     marker = var[keys.MARKER].astype(str).str.strip() if keys.MARKER in var else channel.where(False, "")
     marker = marker.where(~marker.str.lower().isin(["nan", "none", "-"]), "")
     measured = var[keys.KIND].astype(str).isin(["fluorescence", "mass"])
-    named = marker.ne("") & marker.ne(channel)
+    named = marker.ne("") & marker.ne(channel) & ~marker.str.match(_BACKGROUND)
     if (measured & named).any():
         measured &= named
     chosen = []
