@@ -60,11 +60,8 @@ class CellprecError(Exception):
         return (_rebuild, (type(self), self.__dict__.copy()))
 
     def __str__(self) -> str:
-        lines = [self.what]
-        for label, text in (("where", self.where), ("why", self.why), ("fix", self.fix)):
-            if text:
-                lines.append(f"  {label}: {text}")
-        return "\n".join(lines)
+        told = (("where", self.where), ("why", self.why), ("fix", self.fix))
+        return "\n".join([self.what, *(f"  {label}: {text}" for label, text in told if text)])
 
 
 def _rebuild(kind: type[CellprecError], state: dict[str, Any]) -> CellprecError:
@@ -103,10 +100,9 @@ class StudyError(InputError):
         self.problems = list(problems)
 
     def __str__(self) -> str:
-        lines = [self.what]
-        for problem in self.problems:
-            lines.append(f"- {problem.where}: {problem.what}" + (f" Fix: {problem.fix}" if problem.fix else ""))
-        return "\n".join(lines)
+        return "\n".join(
+            [self.what, *(f"- {p.where}: {p.what} Fix: {p.fix}".removesuffix(" Fix: ") for p in self.problems)]
+        )
 
 
 class ResourceError(CellprecError):

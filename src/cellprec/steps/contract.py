@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from cellprec.notes import Note
+
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
@@ -32,16 +34,27 @@ class Sample:
     path: Path
     sheet: Mapping[str, str]
     seed: int = 0
+    gates: Path | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is to be foretold: a column of ``patients.csv`` turned into yes and no."""
+    """What is to be foretold: a column of ``patients.csv``, and for each patient yes (1), no (0) or missing (NaN)."""
 
     name: str
     column: str
     positive: tuple[str, ...] = ()
     at_least: float | None = None
+    yes: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def rule(self) -> str:
+        """What counts as yes, in words."""
+        return (
+            f"{self.column} >= {self.at_least:g}"
+            if self.at_least is not None
+            else f"{self.column} in {list(self.positive)}"
+        )
 
 
 @dataclass(frozen=True)
@@ -76,10 +89,12 @@ class Artifacts(Mapping[str, "AnnData"]):
 
 @dataclass(frozen=True)
 class Result:
-    """What a study-wide step gives: one AnnData and the tables it declared."""
+    """What a step gives: an AnnData, the tables it declared, other files by how to write them, notes without data."""
 
-    data: AnnData
+    data: AnnData | None = None
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    files: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True)

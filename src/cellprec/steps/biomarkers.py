@@ -1,0 +1,36 @@
+"""What is associated with an outcome, and what foretells it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import cellprec as cp
+from cellprec.steps.contract import Design, Result, step
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+@step(
+    tables=("associations", "confounding", "prediction", "predictions", "selected", "headlines"),
+    patients=True,
+    mem_gb=3,
+)
+def biomarkers(
+    design: Design,
+    patients: AnnData,
+    *,
+    batch: Annotated[str, "column of samples.csv whose confounding is tested"] = "batch",
+    permutations: Annotated[int, "permutations of the whole prediction"] = 200,
+    repeats: Annotated[int, "repeats of the cross-validation"] = 5,
+) -> Result:
+    """Ask which features go with each outcome, and whether any foretells it."""
+    return Result(
+        *cp.biomarkers.study(
+            patients,
+            design=design,
+            batch=batch,
+            permutations=permutations,
+            repeats=repeats,
+        )
+    )

@@ -1,0 +1,33 @@
+"""All clones of the study: barcodes, clonotypes or integration sites."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import cellprec as cp
+from cellprec.steps.contract import Artifacts, Design, Result, step
+
+
+@step(tables=("samples", "contrasts", "tests", "replicates"), mem_gb=6)
+def clones(
+    design: Design,
+    counts: Artifacts | None,
+    reads: Artifacts | None,
+    contigs: Artifacts | None,
+    *,
+    control: Annotated[str, "name of the untreated arm in the column `arm`"] = "",
+    alpha: Annotated[float, "false discovery rate of the calls"] = 0.05,
+    min_fold: Annotated[float, "fold change below which a clone is never called"] = 2.0,
+) -> Result:
+    """Count the clones of all samples and find those that grow or fall."""
+    table = cp.clones.assemble(counts=counts, reads=reads, contigs=contigs, sheet=design.samples)
+    results = cp.clones.compare(
+        table, control=control, timepoints=design.timepoints, alpha=alpha, min_fold=min_fold, seed=design.seed
+    )
+    tables = {
+        "samples": cp.clones.diversity(table, seed=design.seed),
+        "contrasts": results.contrasts,
+        "tests": results.tests,
+        "replicates": cp.clones.replicate_table(table),
+    }
+    return Result(table, tables)

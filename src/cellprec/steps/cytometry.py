@@ -1,0 +1,39 @@
+"""All cytometry samples together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import cellprec as cp
+from cellprec.steps.contract import Artifacts, Design, Result, step
+
+
+@step(tables=("samples", "populations", "clusters", "gates"), mem_gb=6)
+def cytometry(
+    design: Design,
+    events: Artifacts,
+    *,
+    populations: Annotated[Path | None, "CSV table of populations × markers with + and -"] = None,
+    cofactor: Annotated[float | None, "arcsinh cofactor instead of logicle (mass cytometry: 5)"] = None,
+    n_clusters: Annotated[int, "number of clusters"] = 25,
+    max_events: Annotated[int, "events taken per sample for the joint analysis"] = 100_000,
+) -> Result:
+    """Join all cytometry samples, transform, cluster and name the populations."""
+    sheet = design.samples[design.samples["modality"] == "cytometry"]
+    cells = cp.cytometry.join(events, sheet=sheet, max_events=max_events, seed=design.seed)
+    cp.cytometry.transform(cells, parameters=cp.cytometry.estimate_transform(cells, cofactor=cofactor))
+    cp.cytometry.cluster(cells, n_clusters=n_clusters, seed=design.seed)
+    if cp.cytometry.has_gated_populations(cells):
+        cp.cytometry.name_clusters(cells)
+    else:
+        signs = cp.cytometry.read_signs(populations) if populations else cp.cytometry.default_signs()
+        cp.cytometry.annotate(cells, signs=signs)
+    cp.cytometry.embed(cells, seed=design.seed)
+    tables = {
+        "samples": cp.cytometry.sample_table(events),
+        "populations": cp.cytometry.population_table(cells),
+        "clusters": cp.cytometry.cluster_table(cells),
+        "gates": cp.cytometry.gate_table(events),
+    }
+    return Result(cells, tables)

@@ -1,0 +1,121 @@
+"""Look into every file of a study before the run: does it open, is the panel the same, is the column there."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import h5py
+
+import cellprec as cp
+from cellprec.errors import CellprecError, FileFormatError, Problem
+from cellprec.steps.contract import Sample
+from cellprec.study.config import Study
+from cellprec.study.load import judge_study
+
+
+def preflight(path: Path | str) -> tuple[Study | None, list[Problem]]:
+    """Judge a study and glance into each of its files; every problem is listed, nothing is changed.
+
+    Returns
+    -------
+    tuple
+        The study (``None`` if its sheets are beyond use) and all problems, those of the sheets first.
+    """
+    study, problems = judge_study(Path(path))
+    if study is None:
+        return None, problems
+    panels: dict[tuple[str, int], tuple[str, ...]] = {}
+    for row, sample in zip(study.rows, study.samples, strict=True):
+        if sample.modality not in _GLANCES or not sample.path.exists() or not sample.sheet["path"]:
+            continue  # already named by the sheet's own judgement
+        try:
+            panel = _GLANCES[sample.modality](sample)
+        except CellprecError as error:
+            problems.append(_unreadable(error, sample, row, study.sheet_name))
+        else:
+            if panel:
+                panels[sample.sample_id, row] = panel
+    problems += _judge_panels(panels, study.sheet_name)
+    return study, problems
+
+
+def _unreadable(error: CellprecError, sample: Sample, row: int, file: str) -> Problem:
+    what = f"{sample.sheet['path']}: {error.what}"
+    fix = error.fix or "Export or copy the file again, or remove the row."
+    return Problem("file.unreadable", what, file, row, "path", sample.sample_id, fix)
+
+
+def _glance_fcs(sample: Sample) -> tuple[str, ...]:
+    header = cp.io.read_fcs_header(sample.path)
+    return tuple(marker or channel for channel, marker in zip(header.channels, header.markers, strict=True))
+
+
+def _glance_rna(sample: Sample) -> tuple[str, ...]:
+    if sample.path.is_dir() or sample.path.suffix not in {".h5", ".h5ad"}:
+        return ()  # an mtx folder is judged when it is read
+    wanted = "X" if sample.path.suffix == ".h5ad" else "matrix"
+    try:
+        with h5py.File(sample.path) as handle:
+            if wanted not in handle and not any(isinstance(v, h5py.Group) and "barcodes" in v for v in handle.values()):
+                raise FileFormatError(
+                    f"there is no {wanted!r} in this HDF5 file", fix="Give a Cell Ranger .h5 or an .h5ad."
+                )
+    except OSError as error:
+        fix = "Copy the file again; compare its size with the original."
+        raise FileFormatError("this is not a whole HDF5 file", why=str(error), fix=fix) from error
+    return ()
+
+
+def _glance_vdj(sample: Sample) -> tuple[str, ...]:
+    cp.io.read_vdj(sample.path, sample_id=sample.sample_id)
+    return ()
+
+
+def _glance_counts(sample: Sample) -> tuple[str, ...]:
+    cp.io.read_counts(sample.path, sample_id=sample.sample_id, column=sample.sheet.get("column") or None)
+    return ()
+
+
+def _glance_fastq(sample: Sample) -> tuple[str, ...]:
+    if not list(islice(cp.io.iterate_reads(sample.path), 1000)):
+        raise FileFormatError("the file holds no read", fix="Check the sequencing run, or remove the row.")
+    return ()
+
+
+def _glance_table(sample: Sample) -> tuple[str, ...]:
+    cp.io.read_table(sample.path, sample_id=sample.sample_id)
+    return ()
+
+
+_GLANCES: dict[str, Callable[[Sample], tuple[str, ...]]] = {
+    "cytometry": _glance_fcs,
+    "rna": _glance_rna,
+    "vdj": _glance_vdj,
+    "counts": _glance_counts,
+    "fastq": _glance_fastq,
+    "table": _glance_table,
+}
+
+
+def _judge_panels(panels: dict[tuple[str, int], tuple[str, ...]], file: str) -> list[Problem]:
+    if len(panels) < 2:
+        return []
+    usual, votes = Counter(tuple(sorted(panel)) for panel in panels.values()).most_common(1)[0]
+    problems = []
+    for (sample, row), panel in panels.items():
+        lacks, extra = sorted(set(usual) - set(panel)), sorted(set(panel) - set(usual))
+        if not lacks:
+            continue
+        near = {name: difflib.get_close_matches(name, extra, n=1, cutoff=0.5) for name in lacks}
+        renamed = ", ".join(f"{found[0]!r} looks like {name!r}" for name, found in near.items() if found)
+        what = f"the panel differs from that of {votes} other files: it lacks {', '.join(lacks)}"
+        what += f" and has {', '.join(extra)}" if extra else ""
+        fix = (
+            f"Rename the markers ($PnS): {renamed}." if renamed else "Remove the file, or make a study for this panel."
+        )
+        problems.append(Problem("file.panel", what, file, row, "path", sample, fix=fix))
+    return problems
