@@ -29,8 +29,8 @@ def cluster(
     """Group events into ``n_clusters`` clusters by their lineage markers, on two levels as FlowSOM does.
 
     ``grid`` prototypes are fitted by k-means to a subsample that takes equally many events from each sample, then
-    joined by Ward's linkage, each prototype counting once whatever its size, so that a rare population far from the others
-    stays apart. All events go to the cluster of their nearest prototype. Reads ``X`` (transformed; kept events for the
+    joined by Ward's linkage, each prototype counting once whatever its size, so that a rare population far from the
+    others stays apart. All events go to the cluster of their nearest prototype. Reads ``X`` (transformed; kept events for the
     fit), writes ``obs["cluster"]`` (categorical, "1" the largest).
 
     channels: names of markers or channels; by default stained fluorescence and mass channels without DNA, beads and
@@ -107,9 +107,9 @@ def _balanced(adata: AnnData, *, rng: np.random.Generator) -> NDArray[np.intp]:
     if not kept.any():
         kept = ~kept
     rows = np.flatnonzero(kept)
-    samples = (
-        adata.obs[keys.SAMPLE_ID].astype(str).to_numpy()[rows] if keys.SAMPLE_ID in adata.obs else np.zeros(len(rows))
-    )
+    samples = np.zeros(len(rows), dtype=str)
+    if keys.SAMPLE_ID in adata.obs:
+        samples = adata.obs[keys.SAMPLE_ID].astype(str).to_numpy()[rows]
     groups = [rows[samples == name] for name in np.unique(samples)]
     # small samples give all they have; what they leave is shared by the larger ones, up to twice the smallest share
     sizes = np.array([len(group) for group in groups])

@@ -6,6 +6,8 @@ import difflib
 import re
 from typing import TYPE_CHECKING, Final
 
+import pandas as pd
+
 from cellprec import keys
 
 if TYPE_CHECKING:
@@ -61,20 +63,22 @@ def _plain(name: str) -> str:
     return re.sub(r"[^0-9a-zα-ω]+", "", name.lower())
 
 
-def find_channels(adata: AnnData, *, names: Iterable[str]) -> dict[str, str]:
+def find_channels(adata: AnnData, *, names: Iterable[str], within: Iterable[str] | None = None) -> dict[str, str]:
     """Return for each name the row of ``var`` that it means; a name that means none or several is left out.
 
     A name is looked up among ``var_names``, then ``var["channel"]`` ($PnN), then ``var["marker"]`` ($PnS), each
     exactly, and last by common spelling (``CD8`` finds ``146Nd_CD8a``, ``CCR7`` finds ``CD197``).
+    within: the rows of ``var`` to look among, all of them by default.
 
     >>> import anndata, pandas as pd
     >>> var = pd.DataFrame({"channel": ["Nd146Di"], "marker": ["146Nd_CD8a"]}, index=["146Nd_CD8a"])
     >>> find_channels(anndata.AnnData(shape=(0, 1), var=var), names=["CD8", "Nd146Di", "CD4"])
     {'CD8': '146Nd_CD8a', 'Nd146Di': '146Nd_CD8a'}
     """
-    columns = [list(adata.var_names)]
-    columns += [adata.var[c].astype(str).tolist() for c in (keys.CHANNEL, keys.MARKER) if c in adata.var]
-    spelled = [set().union(*(canonical_names(c[i]) for c in columns)) for i in range(adata.n_vars)]
+    var = adata.var if within is None else adata.var.loc[list(within)]
+    columns = [[str(name) for name in var.index]]
+    columns += [var[c].astype(str).tolist() for c in (keys.CHANNEL, keys.MARKER) if c in var]
+    spelled = [set().union(*(canonical_names(c[i]) for c in columns)) for i in range(len(var))]
     found: dict[str, str] = {}
     for name in names:
         hits: list[int] = []
@@ -83,7 +87,7 @@ def find_channels(adata: AnnData, *, names: Iterable[str]) -> dict[str, str]:
         wanted = canonical_names(name)
         hits = hits or [i for i, forms in enumerate(spelled) if forms & wanted]
         if len(hits) == 1:
-            found[name] = str(adata.var_names[hits[0]])
+            found[name] = columns[0][hits[0]]
     return found
 
 
@@ -116,8 +120,8 @@ def lineage_channels(adata: AnnData) -> list[str]:
     """
     var = adata.var
     channel = var[keys.CHANNEL].astype(str) if keys.CHANNEL in var else var.index.to_series().astype(str)
-    marker = var[keys.MARKER].astype(str).str.strip() if keys.MARKER in var else channel.where(False, "")
-    marker = marker.where(~marker.str.lower().isin(["nan", "none", "-"]), "")
+    marker = var[keys.MARKER].astype(str).str.strip() if keys.MARKER in var else pd.Series("", index=var.index)
+    marker = marker.mask(marker.str.lower().isin(["nan", "none", "-"]), "")
     measured = var[keys.KIND].astype(str).isin(["fluorescence", "mass"])
     named = marker.ne("") & marker.ne(channel) & ~marker.str.match(_BACKGROUND)
     if (measured & named).any():

@@ -37,9 +37,9 @@ def estimate_transform(adata: AnnData, *, cofactor: float | None = None) -> pd.D
 
     Fluorescence is logicle with t from ``var["range"]`` and w = (m - log10(t / -r)) / 2, where r is the 5th
     percentile of the negative values; mass is arcsinh(x / 5); scatter and time are divided by their range.
-    ``cofactor`` makes fluorescence and mass arcsinh(x / cofactor). Data that come transformed are left
-    alone, with a note; InputError where only some samples do. Source: Parks, Roederer and Moore 2006, Cytometry A 69A:541; Moore and Parks 2012,
-    Cytometry A 81A:273.
+    ``cofactor`` makes fluorescence and mass arcsinh(x / cofactor). Data that come transformed are left alone, with a
+    note; InputError where only some samples do.
+    Source: Parks, Roederer and Moore 2006, Cytometry A 69A:541; Moore and Parks 2012, Cytometry A 81A:273.
 
     >>> import anndata, numpy as np, pandas as pd
     >>> var = pd.DataFrame({"kind": ["scatter", "mass"], "range": [1000.0, 500.0]}, index=["FSC-A", "CD3"])
