@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import pdist
 from sklearn.cluster import MiniBatchKMeans
 from threadpoolctl import threadpool_limits
 
@@ -30,8 +31,8 @@ def cluster(
 
     ``grid`` prototypes are fitted by k-means to a subsample that takes equally many events from each sample, then
     joined by Ward's linkage, each prototype counting once whatever its size, so that a rare population far from the
-    others stays apart. All events go to the cluster of their nearest prototype. Reads ``X`` (transformed; kept events for the
-    fit), writes ``obs["cluster"]`` (categorical, "1" the largest).
+    others stays apart. All events go to the cluster of their nearest prototype. Reads ``X`` (transformed; kept events
+    for the fit), writes ``obs["cluster"]`` (categorical, "1" the largest).
 
     channels: names of markers or channels; by default stained fluorescence and mass channels without DNA, beads and
     viability. Raises InputError for unknown names and values that are not finite.
@@ -122,4 +123,4 @@ def _balanced(adata: AnnData, *, rng: np.random.Generator) -> NDArray[np.intp]:
 def _join(prototypes: NDArray[np.float64], *, n_clusters: int) -> NDArray[np.int32]:
     if len(prototypes) == 1:
         return np.ones(1, dtype=np.int32)
-    return np.asarray(fcluster(linkage(prototypes, "ward"), n_clusters, criterion="maxclust"))
+    return np.asarray(fcluster(linkage(pdist(prototypes), "ward"), n_clusters, criterion="maxclust"))

@@ -36,9 +36,13 @@ _SYNONYMS: Final = (
     ("igd",),
 )
 _CANONICAL: Final = {name: names[0] for names in _SYNONYMS for name in names}
-_ISOTOPE: Final = re.compile(r"^(\d{2,3}[a-z]{1,2}|[a-z]{1,2}\d{2,3})(di|dd)?$", re.IGNORECASE)
-# an isotope alone ("133Cs", "BCKG190Di") is no antibody
-_BACKGROUND: Final = re.compile(r"^(\d{2,3}[A-Za-z]{1,2}|[A-Z][a-z]?\d{2,3}|\d*bckg\d*)(_?(di|dd))?$", re.IGNORECASE)
+# the metals of mass cytometry, spelled as elements are: cadmium is Cd, so that CD19 is an antigen
+_METAL: Final = (
+    "(?:Y|Rh|Ru|Pd|Ag|Cd|In|Sn|I|Xe|Cs|Ba|La|Ce|Pr|Nd|Pm|Sm|Eu|Gd|Tb|Dy|Ho|Er|Tm|Yb|Lu|Hf|Ta|Os|Ir|Pt|Au|Hg|Pb|Bi)"
+)
+_ISOTOPE: Final = re.compile(rf"^(?:\d{{2,3}}{_METAL}|{_METAL}\d{{2,3}})(?:Di|Dd)?$")
+# an isotope alone ("133Cs", "190BCKG") is no antibody
+_BACKGROUND: Final = re.compile(rf"^(?:\d{{2,3}}{_METAL}|{_METAL}\d{{2,3}}|\d*BCKG\d*)(?:_?D[id])?$")
 _NOT_LINEAGE: Final = re.compile(
     r"dna|intercalator|(?:^|[^a-z])ir[-_ ]?19[13]|19[13]ir|bead|viab|live|dead|l[/_-]d|zombie|cisplatin|"
     r"19[458]pt|pt19[458]|dapi|7-?aad|propidium|barcode|autofluorescence|^af(?:-a)?$",

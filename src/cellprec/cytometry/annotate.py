@@ -1,0 +1,213 @@
+"""Name the clusters by the markers they carry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pandas as pd
+
+from cellprec import keys
+from cellprec.cytometry.panel import find_channels, lineage_channels, near_misses
+from cellprec.cytometry.signs import default_signs, read_signs
+from cellprec.cytometry.threshold import find_threshold
+from cellprec.errors import InputError, UsageError
+from cellprec.notes import add_note
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+__all__ = ["annotate", "cluster_table", "default_signs", "population_table", "read_signs"]
+
+POPULATIONS: Final = "populations"
+THRESHOLD: Final = "threshold"
+# no marker is held to be surer than this in a cluster: antibodies and gates err
+_SUREST: Final = 0.98
+_AGREEMENT: Final = 0.5
+_MARGIN: Final = 0.2
+
+
+def annotate(adata: AnnData, *, signs: pd.DataFrame | None = None) -> None:
+    """Name each cluster by the population whose markers it carries, or leave it unassigned.
+
+    signs: populations × markers, +1 carries it, -1 does not, 0 or missing says nothing (``default_signs`` where none
+    is given). A marker counts as positive above a threshold found from all events, each cluster weighing as the
+    square root of its size, so that rare populations are seen. A cluster's score for a population is the log-likelihood
+    ratio of its positive fractions against the average cluster, summed over the stated markers. The best population
+    is taken if its markers agree (geometric mean at least 0.5) and no other comes near (log ratio 0.2); where those
+    that come near share a more general population of the table, that one is taken; else ``unassigned``.
+
+    Reads ``X`` (transformed) and ``obs["cluster"]``, kept events for the fractions. Writes ``obs["population"]``,
+    ``obs["population_confidence"]`` (0 to 1; agreement times the chance against the next population),
+    ``var["threshold"]`` and ``uns["populations"]["thresholds"]``. Markers and populations that cannot be used are
+    notes. Raises InputError where no population is left.
+
+    >>> import anndata, numpy as np, pandas as pd
+    >>> rng = np.random.default_rng(0)
+    >>> values = rng.normal(np.repeat([[5, 0], [0, 5]], 200, axis=0), 0.5).astype("float32")
+    >>> adata = anndata.AnnData(values, var=pd.DataFrame({"kind": ["mass"] * 2}, index=["CD3", "CD19"]))
+    >>> adata.obs["cluster"] = pd.Categorical(["1"] * 200 + ["2"] * 200)
+    >>> annotate(adata, signs=pd.DataFrame({"CD3": [1, -1], "CD19": [-1, 1]}, index=["T cells", "B cells"]))
+    >>> adata.obs.groupby("cluster", observed=True)["population"].first().tolist()
+    ['T cells', 'B cells']
+    """
+    if keys.CLUSTER not in adata.obs:
+        raise UsageError("the events have no clusters", fix="call cluster first")
+    clusters = adata.obs[keys.CLUSTER].astype("category")
+    codes = clusters.cat.codes.to_numpy()
+    usable = _usable(adata, signs=default_signs() if signs is None else signs)
+    kept = _kept(adata)
+    sizes = np.bincount(codes[kept], minlength=len(clusters.cat.categories))
+    weights = 1 / np.sqrt(np.maximum(sizes, 1))[codes]
+    found = {name: find_threshold(adata, channel=name, weights=weights, rows=kept) for name in usable.columns}
+    adata.var[THRESHOLD] = [found[name].value if name in found else np.nan for name in adata.var_names]
+    silent = [name for name, threshold in found.items() if threshold.how == "none"]
+    for name in silent:
+        text = f"{name} shows one broad hill: it was not used to name populations"
+        add_note(adata, "events.no_valley", text)
+    usable = usable.drop(columns=silent)
+    usable = usable[(usable != 0).any(axis=1)]
+    if usable.empty:
+        raise InputError("no marker tells positive from negative events, so no population can be named")
+    positive = _positive(adata, channels=list(usable.columns), codes=codes, kept=kept, n=len(sizes))
+    named, confidence = _name(positive, signs=usable, filled=sizes > 0)
+    adata.obs[keys.POPULATION] = pd.Categorical(
+        np.array(named)[codes], categories=[name for name in (*usable.index, keys.UNASSIGNED) if name in named]
+    )
+    adata.obs[keys.POPULATION_CONFIDENCE] = confidence[codes].astype(np.float32)
+    table = [(name, threshold.value, threshold.how) for name, threshold in found.items()]
+    adata.uns[POPULATIONS] = {"thresholds": pd.DataFrame(table, columns=["marker", "threshold", "how"])}
+
+
+def population_table(adata: AnnData) -> pd.DataFrame:
+    """Count the kept events of each population in each sample, zeros included.
+
+    Columns ``sample_id``, ``population``, ``n``, ``fraction`` (of the kept events of the sample).
+
+    >>> import anndata, pandas as pd
+    >>> obs = pd.DataFrame({"sample_id": ["a", "a", "b"], "population": ["T", "B", "T"]}, index=["0", "1", "2"])
+    >>> population_table(anndata.AnnData(obs=obs)).values.tolist()
+    [['a', 'B', 1, 0.5], ['a', 'T', 1, 0.5], ['b', 'B', 0, 0.0], ['b', 'T', 1, 1.0]]
+    """
+    obs = adata.obs.loc[_kept(adata)]
+    samples = adata.obs[keys.SAMPLE_ID].astype("category")
+    populations = adata.obs[keys.POPULATION].astype("category")
+    index = pd.MultiIndex.from_product(
+        [samples.cat.categories.astype(str), populations.cat.categories.astype(str)],
+        names=[keys.SAMPLE_ID, keys.POPULATION],
+    )
+    counts = obs.groupby([obs[keys.SAMPLE_ID].astype(str), obs[keys.POPULATION].astype(str)]).size()
+    table: pd.DataFrame = counts.reindex(index, fill_value=0).rename("n").reset_index()
+    totals = table.groupby(keys.SAMPLE_ID)["n"].transform("sum")
+    # a sample that lost every event has no fractions
+    table["fraction"] = table["n"] / totals.where(totals > 0)
+    return table
+
+
+def cluster_table(adata: AnnData) -> pd.DataFrame:
+    """Describe each cluster: its size, name, confidence, and the median of every lineage marker.
+
+    Columns ``cluster``, ``n`` (kept events), ``population``, ``confidence``, then one per marker (transformed scale).
+
+    >>> import anndata, numpy as np, pandas as pd
+    >>> obs = pd.DataFrame({"cluster": ["1", "1"], "population": "T", "population_confidence": 0.9}, index=["0", "1"])
+    >>> var = pd.DataFrame({"kind": ["mass"]}, index=["CD3"])
+    >>> cluster_table(anndata.AnnData(np.array([[4.0], [5.0]]), obs=obs, var=var)).values.tolist()
+    [['1', 2, 'T', 0.9, 4.5]]
+    """
+    kept = _kept(adata)
+    obs = adata.obs.loc[kept]
+    clusters = adata.obs[keys.CLUSTER].astype("category")
+    markers = lineage_channels(adata)
+    values = np.asarray(adata.X)[np.ix_(kept, adata.var_names.get_indexer(markers))]
+    medians = pd.DataFrame(values, columns=markers).groupby(obs[keys.CLUSTER].astype(str).to_numpy()).median()
+    groups = obs.groupby(obs[keys.CLUSTER].astype(str))
+    table = pd.DataFrame({"n": groups.size()})
+    if keys.POPULATION in obs:
+        table["population"] = groups[keys.POPULATION].first().astype(str)
+        table["confidence"] = groups[keys.POPULATION_CONFIDENCE].first().astype(float)
+    table = table.join(medians).reindex(clusters.cat.categories.astype(str))
+    table["n"] = table["n"].fillna(0).astype(int)
+    return table.rename_axis("cluster").reset_index()
+
+
+def _kept(adata: AnnData) -> NDArray[np.bool_]:
+    if keys.KEEP in adata.obs:
+        return np.asarray(adata.obs[keys.KEEP], dtype=bool)
+    return np.ones(adata.n_obs, dtype=bool)
+
+
+def _usable(adata: AnnData, *, signs: pd.DataFrame) -> pd.DataFrame:
+    """Signs of the populations that the panel can tell, columns renamed to the rows of ``var``."""
+    wrong = ~signs.fillna(0).isin([-1, 0, 1])
+    if wrong.any(axis=None):
+        place = wrong.stack()[lambda cells: cells].index[0]
+        raise InputError("a sign is neither +1, -1 nor 0", where=f"population {place[0]}, marker {place[1]}")
+    if signs.index.has_duplicates:
+        raise InputError(f"population {signs.index[signs.index.duplicated()][0]!r} stands in the sign table twice")
+    signs = signs.fillna(0).astype(int)
+    found = find_channels(adata, names=[str(name) for name in signs.columns], within=lineage_channels(adata))
+    absent = [str(name) for name in signs.columns if name not in found]
+    for population in signs.index:
+        needed = [name for name in absent if signs.loc[population, name] > 0]
+        if needed:
+            near = [miss for name in needed for miss in near_misses(adata, name=name)[:1]]
+            hint = f" (near: {', '.join(near)})" if near else ""
+            text = f"{population} was not looked for: the panel has no {', '.join(needed)}{hint}"
+            add_note(adata, "events.population_left_out", text)
+    usable = signs[(signs[absent] <= 0).all(axis=1)].drop(columns=absent).rename(columns=found)
+    usable = usable.T.groupby(level=0, sort=False).first().T if usable.columns.has_duplicates else usable
+    usable = usable.loc[(usable != 0).any(axis=1), (usable != 0).any(axis=0)]
+    if usable.empty:
+        raise InputError(
+            "no population of the sign table can be told with this panel",
+            why=f"the panel lacks {', '.join(absent[:8])}" if absent else "the sign table is empty",
+            fix="name the markers of the sign table as in $PnS of the FCS files",
+        )
+    return usable
+
+
+def _positive(
+    adata: AnnData, *, channels: list[str], codes: NDArray[np.integer], kept: NDArray[np.bool_], n: int
+) -> NDArray[np.float64]:
+    """Fraction of positive events, clusters × markers."""
+    columns = adata.var_names.get_indexer(channels)
+    cuts = adata.var[THRESHOLD].to_numpy()[columns]
+    sizes = np.maximum(np.bincount(codes[kept], minlength=n), 1)
+    values = np.asarray(adata.X)
+    above = [
+        np.bincount(codes[kept], weights=values[kept, column] > cut, minlength=n) / sizes
+        for column, cut in zip(columns, cuts, strict=True)
+    ]
+    return np.column_stack(above)
+
+
+def _name(
+    positive: NDArray[np.float64], *, signs: pd.DataFrame, filled: NDArray[np.bool_]
+) -> tuple[list[str], NDArray[np.float64]]:
+    fraction = np.clip(positive, 1 - _SUREST, _SUREST)
+    usual = fraction[filled].mean(axis=0)
+    plus, minus = (signs.to_numpy() > 0).astype(float), (signs.to_numpy() < 0).astype(float)
+    score = np.log(fraction / usual) @ plus.T + np.log((1 - fraction) / (1 - usual)) @ minus.T
+    agreement = np.exp((np.log(fraction) @ plus.T + np.log(1 - fraction) @ minus.T) / (plus + minus).sum(axis=1))
+    names, confidence = [], np.zeros(len(positive))
+    for g in range(len(positive)):
+        rivals = np.flatnonzero(score[g] > score[g].max() - _MARGIN)
+        chosen = _common(signs.to_numpy(), rivals=rivals, score=score[g])
+        if not filled[g] or chosen is None or agreement[g, chosen] < _AGREEMENT:
+            names.append(keys.UNASSIGNED)
+            continue
+        others = np.delete(score[g], np.union1d(rivals, [chosen]))
+        lead = score[g, rivals].max() - others.max() if len(others) else np.inf
+        names.append(str(signs.index[chosen]))
+        confidence[g] = agreement[g, chosen] / (1 + np.exp(-lead))
+    return names, confidence
+
+
+def _common(signs: NDArray[np.integer], *, rivals: NDArray[np.intp], score: NDArray[np.float64]) -> int | None:
+    """The one rival, or the most likely population whose signs all rivals share; None where there is none."""
+    if len(rivals) == 1:
+        return int(rivals[0])
+    general = [i for i, row in enumerate(signs) if all(((row == 0) | (row == signs[rival])).all() for rival in rivals)]
+    return max(general, key=lambda i: (float(score[i]), -i), default=None)
