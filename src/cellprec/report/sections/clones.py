@@ -1,0 +1,259 @@
+"""Clones: how diverse each sample is, which clones grew or fell, and whether the negative control stays silent."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from cellprec import keys
+from cellprec.pl.clones import rank_abundance, trajectories
+from cellprec.pl.interactive import clone_trajectories
+from cellprec.pl.summary import bars
+from cellprec.pl.volcano import volcano
+from cellprec.report.figure import add_figure, add_interactive
+from cellprec.report.section import Alert, Parts, Section
+from cellprec.report.table import Column, as_text, counted, make_table, some, span
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from cellprec.report.section import RunFolder, Study
+    from cellprec.report.table import Table
+
+LOW_COVERAGE = 0.9
+MOST_VOLCANOES = 6
+NEGATIVE = "negative control"
+
+
+def section(run: RunFolder, study: Study) -> Section | None:
+    """Return the chapter about clones; None where the study has none.
+
+    >>> from types import SimpleNamespace
+    >>> section(SimpleNamespace(table=lambda name: None), None) is None
+    True
+    """
+    samples = run.table("clones.samples")
+    if samples is None:
+        return None
+    contrasts, tests = run.table("clones.contrasts"), run.table("clones.tests")
+    clones = run.data("clones")
+    parts = Parts()
+    parts.alerts += [*_coverage_alerts(samples, clones), *control_alerts(contrasts)]
+    _draw_diversity(parts, run, samples)
+    if clones is not None and clones.n_vars:
+        _draw_clones(parts, run, study, clones)
+    if tests is not None and len(tests) and contrasts is not None:
+        _draw_volcanoes(parts, run, tests, contrasts)
+    _add_tables(parts, samples, contrasts, tests, run.table("clones.replicates"))
+    unit = str(clones.uns.get(keys.UNS, {}).get(keys.UNIT, "counts")) if clones is not None else "counts"
+    n_clones = f"{clones.n_vars:,} clones" if clones is not None else "Clones"
+    lead = (
+        f"{n_clones} in {counted(len(samples), one='sample')}, counted in {unit}. A clone is called enriched or "
+        "depleted only if it changes more than replicates of the same arm differ from each other by chance: that "
+        "difference, from splitting, passaging and sequencing, is measured in this study and is the yardstick. "
+        "Frequencies are shares of a sample: where a few clones take over, the others fall without dying."
+    )
+    return parts.section(key="clones", title="Clones", lead=lead)
+
+
+def control_alerts(contrasts: pd.DataFrame | None) -> list[Alert]:
+    """Return alerts about negative controls that are not silent or are missing, and contrasts that cannot tell.
+
+    >>> contrasts = pd.DataFrame({"contrast": ["halves"], "kind": ["negative control"], "n_tested": [100]})
+    >>> contrasts = contrasts.assign(n_enriched=2, n_depleted=1, verdict="3 clones called")
+    >>> control_alerts(contrasts)[0].title
+    'The negative control halves is not silent: 3 of 100 clones called'
+    """
+    if contrasts is None or not len(contrasts):
+        return []
+    alerts = []
+    controls = contrasts[contrasts["kind"].astype(str) == NEGATIVE]
+    for _, row in controls.iterrows():
+        called = int(row["n_enriched"]) + int(row["n_depleted"])
+        if called:
+            alerts.append(
+                Alert(
+                    level="warning",
+                    title=f"The negative control {row['contrast']} is not silent: {called} of "
+                    f"{int(row['n_tested']):,} clones called",
+                    text="Untreated samples are compared with untreated samples here, so every call is a false one. "
+                    "The calls of the other contrasts are as doubtful.",
+                    fix="Look for a swapped or contaminated library among the control replicates.",
+                )
+            )
+    if controls.empty and (contrasts["kind"].astype(str) == "drug").any():
+        alerts.append(
+            Alert(
+                level="info",
+                title="There is no negative control",
+                text="With fewer than two untreated replicates nothing shows how many clones are called by chance.",
+                fix="Plan at least two, better four, replicates of the untreated arm.",
+            )
+        )
+    doubtful = contrasts[contrasts["verdict"].astype(str).str.lower().str.startswith("cannot tell")]
+    alerts += [Alert(level="info", title=f"{row['contrast']}: {row['verdict']}") for _, row in doubtful.iterrows()]
+    return alerts
+
+
+def _coverage_alerts(samples: pd.DataFrame, clones: AnnData | None) -> list[Alert]:
+    names = samples["sample_id"].astype(str)
+    alerts = []
+    flagged: list[str] = []
+    if clones is not None and "low_depth" in clones.obs:
+        flagged = clones.obs_names[clones.obs["low_depth"].astype(bool)].astype(str).tolist()
+    if flagged:
+        alerts.append(
+            Alert(
+                level="warning",
+                title=f"{counted(len(flagged), one='library', many='libraries')} of low depth",
+                text=f"{some(flagged, top=8)}: far fewer counts than the others; rare clones are not seen there.",
+                fix="Sequence these libraries deeper, or leave them out of samples.csv.",
+            )
+        )
+    if "coverage" in samples:
+        poor = samples["coverage"] < LOW_COVERAGE
+        if poor.any():
+            shown = [
+                f"{name} ({as_text(share, kind='fraction')})"
+                for name, share in zip(names[poor], samples["coverage"][poor], strict=True)
+            ]
+            alerts.append(
+                Alert(
+                    level="warning",
+                    title=f"{counted(int(poor.sum()), one='sample')} seen to less than 90 %",
+                    text=f"Estimated share of the sample that belongs to clones seen: {some(shown, top=8)}. "
+                    "A clone that is not seen there is not a clone that died.",
+                    fix="Compare diversity at equal depth only; sequence deeper or sample more cells.",
+                )
+            )
+    return alerts
+
+
+def _draw_diversity(parts: Parts, run: RunFolder, samples: pd.DataFrame) -> None:
+    column = "hill_1_equal" if "hill_1_equal" in samples else "hill_1"
+    values = samples.assign(sample_id=samples["sample_id"].astype(str)).set_index("sample_id")[column]
+    values = values.sort_values(kind="stable")
+    add_figure(
+        parts,
+        run.path,
+        lambda: bars(values, label="effective number of clones"),
+        name="clones.diversity",
+        alt=f"Bars of the effective number of clones per sample, lowest first: {span(values, kind='number')}.",
+        caption="How many equally large clones would be as diverse as each sample (Hill number of order 1"
+        + (", at equal depth" if column.endswith("equal") else "")
+        + "). A low number: few clones rule.",
+    )
+
+
+def _draw_clones(parts: Parts, run: RunFolder, study: Study, clones: AnnData) -> None:
+    add_figure(
+        parts,
+        run.path,
+        lambda: trajectories(clones),
+        name="clones.trajectories",
+        alt=f"Shares of the largest of {clones.n_vars:,} clones in each arm and timepoint; the rest is grey.",
+        caption="The largest clones through arms and timepoints, all others in grey.",
+    )
+    add_figure(
+        parts,
+        run.path,
+        lambda: rank_abundance(clones),
+        name="clones.rank_abundance",
+        alt=f"Frequency of the clones of {clones.n_obs} samples against their rank, both on log scales.",
+        caption="Clone sizes from the largest to the smallest. A steep fall: few clones rule the sample.",
+    )
+    add_interactive(
+        parts,
+        lambda: clone_trajectories(clones, order=study.design.timepoints),
+        name="clones-trajectories",
+        alt="Lines of the mean frequency of the largest clones in each arm and timepoint, on a log scale.",
+        caption="The same clones to explore: point at a line to read its clone; click on a name in the legend to hide "
+        "it. No point means that the clone was not seen, not that it died.",
+    )
+
+
+def _draw_volcanoes(parts: Parts, run: RunFolder, tests: pd.DataFrame, contrasts: pd.DataFrame) -> None:
+    for number, row in enumerate(contrasts.head(MOST_VOLCANOES).itertuples(), start=1):
+        own = tests[tests["contrast"].astype(str) == str(row.contrast)]
+        if own.empty or own["p"].isna().all():
+            continue
+        calls = own["call"].astype(str).value_counts()
+        add_figure(
+            parts,
+            run.path,
+            partial(volcano, own, effect="log2fc", p="p", label="clone"),
+            name=f"clones.volcano_{number}",
+            alt=f"{row.contrast}: fold change against p-value of {len(own):,} clones; "
+            f"{int(calls.get('enriched', 0))} enriched, {int(calls.get('depleted', 0))} depleted.",
+            caption=f"{row.contrast}: each point is a clone; right, it grew; high, chance is an unlikely reason. "
+            f"{row.verdict}",
+        )
+
+
+def _add_tables(
+    parts: Parts,
+    samples: pd.DataFrame,
+    contrasts: pd.DataFrame | None,
+    tests: pd.DataFrame | None,
+    replicates: pd.DataFrame | None,
+) -> None:
+    if contrasts is not None and len(contrasts):
+        columns = [
+            Column("contrast", "contrast"),
+            Column("kind", "kind"),
+            Column("n_treated", "replicates", "count"),
+            Column("n_control", "control replicates", "count"),
+            Column("n_tested", "clones tested", "count"),
+            Column("n_enriched", "enriched", "count"),
+            Column("n_depleted", "depleted", "count"),
+            Column("detection_limit", "detection limit", "p"),
+            Column("verdict", "verdict"),
+        ]
+        source = "tables/clones.contrasts.csv"
+        parts.tables.append(make_table(contrasts, columns=columns, caption="Contrasts", source=source))
+    if tests is not None and len(tests):
+        parts.tables.append(_tests_table(tests))
+    columns = [
+        Column("sample_id", "sample"),
+        Column("total", "counts", "count"),
+        Column("n_clones", "clones", "count"),
+        Column("hill_1", "effective clones", "number"),
+        Column("hill_1_low", "95 % from", "number"),
+        Column("hill_1_high", "to", "number"),
+        Column("hill_1_equal", "at equal depth", "number"),
+        Column("clonality", "clonality", "number"),
+        Column("gini", "Gini", "number"),
+        Column("coverage", "coverage", "fraction"),
+    ]
+    source = "tables/clones.samples.csv"
+    parts.tables.append(make_table(samples, columns=columns, caption="Diversity", source=source))
+    if replicates is not None and len(replicates):
+        parts.tables.append(
+            make_table(
+                replicates, columns=[], keep_rest=True, caption="Replicates", source="tables/clones.replicates.csv"
+            )
+        )
+
+
+def _tests_table(tests: pd.DataFrame) -> Table:
+    order = {"enriched": 0, "depleted": 1}
+    ranked = tests.assign(place=tests["call"].astype(str).map(order).fillna(2))
+    ranked = ranked.sort_values(["place", "p"], kind="stable")
+    columns = [
+        Column("contrast", "contrast"),
+        Column("clone", "clone"),
+        Column("call", "call"),
+        Column("log2fc", "log2 fold", "number"),
+        Column("low", "95 % from", "number"),
+        Column("high", "to", "number"),
+        Column("p", "p", "p"),
+        Column("q", "q", "p"),
+        Column("frequency_treated", "frequency", "fraction"),
+        Column("frequency_control", "in control", "fraction"),
+        Column("n_treated", "n", "count"),
+        Column("n_control", "n control", "count"),
+    ]
+    caption = "Clones, enriched ones first"
+    return make_table(ranked, columns=columns, caption=caption, source="tables/clones.tests.csv")

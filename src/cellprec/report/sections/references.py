@@ -1,0 +1,48 @@
+"""The papers behind the methods, by a short key."""
+
+from __future__ import annotations
+
+from typing import Final
+
+REFERENCES: Final = {
+    "Aitchison 1982": "Aitchison J. The statistical analysis of compositional data. "
+    "J R Stat Soc B 1982;44:139–177. doi:10.1111/j.2517-6161.1982.tb01195.x",
+    "Benjamini and Hochberg 1995": "Benjamini Y, Hochberg Y. Controlling the false discovery rate. "
+    "J R Stat Soc B 1995;57:289–300. doi:10.1111/j.2517-6161.1995.tb02031.x",
+    "Chao and Jost 2012": "Chao A, Jost L. Coverage-based rarefaction and extrapolation. "
+    "Ecology 2012;93:2533–2547. doi:10.1890/11-1952.1",
+    "Chao et al. 2014": "Chao A, et al. Rarefaction and extrapolation with Hill numbers. "
+    "Ecol Monogr 2014;84:45–67. doi:10.1890/13-0133.1",
+    "DeLong et al. 1988": "DeLong ER, DeLong DM, Clarke-Pearson DL. Comparing the areas under two or more correlated "
+    "receiver operating characteristic curves. Biometrics 1988;44:837–845. doi:10.2307/2531595",
+    "Gayoso et al. 2022": "Gayoso A, et al. A Python library for probabilistic analysis of single-cell omics data. "
+    "Nat Biotechnol 2022;40:163–166. doi:10.1038/s41587-021-01206-w",
+    "Lopez et al. 2018": "Lopez R, et al. Deep generative modeling for single-cell transcriptomics. "
+    "Nat Methods 2018;15:1053–1058. doi:10.1038/s41592-018-0229-2",
+    "Mann and Whitney 1947": "Mann HB, Whitney DR. On a test of whether one of two random variables is stochastically "
+    "larger than the other. Ann Math Stat 1947;18:50–60. doi:10.1214/aoms/1177730491",
+    "McInnes et al. 2018": "McInnes L, Healy J, Melville J. UMAP: uniform manifold approximation and projection for "
+    "dimension reduction. arXiv 2018:1802.03426",
+    "Moore and Parks 2012": "Moore WA, Parks DR. Update for the logicle data scale including operational code "
+    "implementations. Cytometry A 2012;81A:273–277. doi:10.1002/cyto.a.22030",
+    "Parks et al. 2006": "Parks DR, Roederer M, Moore WA. A new “Logicle” display method avoids deceptive effects of "
+    "logarithmic scaling for low signals and compensated data. Cytometry A 2006;69A:541–551. doi:10.1002/cyto.a.20258",
+    "Pedregosa et al. 2011": "Pedregosa F, et al. Scikit-learn: machine learning in Python. "
+    "J Mach Learn Res 2011;12:2825–2830",
+    "Smyth 2004": "Smyth GK. Linear models and empirical Bayes methods for assessing differential expression in "
+    "microarray experiments. Stat Appl Genet Mol Biol 2004;3:3. doi:10.2202/1544-6115.1027",
+    "Tirosh et al. 2016": "Tirosh I, et al. Dissecting the multicellular ecosystem of metastatic melanoma by "
+    "single-cell RNA-seq. Science 2016;352:189–196. doi:10.1126/science.aad0501",
+    "Traag et al. 2019": "Traag VA, Waltman L, van Eck NJ. From Louvain to Leiden: guaranteeing well-connected "
+    "communities. Sci Rep 2019;9:5233. doi:10.1038/s41598-019-41695-z",
+    "Van Gassen et al. 2015": "Van Gassen S, et al. FlowSOM: using self-organizing maps for visualization and "
+    "interpretation of cytometry data. Cytometry A 2015;87A:636–645. doi:10.1002/cyto.a.22625",
+    "van Elteren 1960": "van Elteren PH. On the combination of independent two-sample tests of Wilcoxon. "
+    "Bull Inst Int Stat 1960;37:351–361",
+    "White et al. 2021": "White S, et al. FlowKit: a Python toolkit for integrated manual and automated cytometry "
+    "analysis workflows. Front Immunol 2021;12:768541. doi:10.3389/fimmu.2021.768541",
+    "Wolf et al. 2018": "Wolf FA, Angerer P, Theis FJ. SCANPY: large-scale single-cell gene expression data analysis. "
+    "Genome Biol 2018;19:15. doi:10.1186/s13059-017-1382-0",
+    "Wolock et al. 2019": "Wolock SL, Lopez R, Klein AM. Scrublet: computational identification of cell doublets in "
+    "single-cell transcriptomic data. Cell Syst 2019;8:281–291. doi:10.1016/j.cels.2018.11.005",
+}
