@@ -212,8 +212,8 @@ def _summarize(cells: pd.Index, chains: pd.DataFrame) -> pd.DataFrame:
         index=cells, columns=list(FAMILIES)
     )
     has_any = weight.notna().any(axis=1)
-    main = pd.Series("", index=cells, dtype=object)
-    main = main.mask(has_any, weight.fillna(-1).idxmax(axis=1))  # the first family of FAMILIES where two are equal
+    strongest = weight.fillna(-1).idxmax(axis=1).astype(str)
+    main = strongest.where(has_any, "")  # the first family of FAMILIES where two are equal
     own = chains[chains["family"] == chains["barcode"].map(main)]
     n_heavy = own["vdj"].groupby(own["barcode"]).sum().reindex(cells, fill_value=0).astype(int)
     n_light = (~own["vdj"]).groupby(own["barcode"]).sum().reindex(cells, fill_value=0).astype(int)
