@@ -23,8 +23,8 @@ RANGE: Final = 262144.0
 
 # log10 of the median signal where the marker is there, and its spread in natural log units
 _POSITIVE: Final = {
-    "CD45RA": (3.95, 0.30), "CD3": (4.05, 0.25), "CD4": (4.00, 0.25), "CD56": (3.75, 0.40), "CD14": (4.45, 0.30),
-    "CD8": (4.35, 0.30), "CAR": (3.85, 0.40), "CCR7": (3.75, 0.35), "CD19": (4.10, 0.30), "CD16": (4.15, 0.35),
+    "CD45RA": (3.85, 0.50), "CD3": (4.00, 0.35), "CD4": (3.95, 0.35), "CD56": (3.60, 0.55), "CD14": (4.30, 0.45),
+    "CD8": (4.25, 0.45), "CAR": (3.60, 0.55), "CCR7": (3.50, 0.45), "CD19": (4.00, 0.40), "CD16": (4.05, 0.50),
 }  # fmt: skip
 # which markers a population carries; a number is the share of its cells that do
 _SIGNS: Final[dict[str, dict[str, float]]] = {
@@ -146,7 +146,7 @@ def draw_tube(
 def _light(population: npt.NDArray[np.str_], car_share: float, rng: np.random.Generator) -> Floats:
     """Return cells × fluorochromes: the light of each fluorochrome before it spills over."""
     n = len(population)
-    light = np.exp(rng.normal(np.log(60), 0.45, (n, len(MARKERS))))
+    light = np.exp(rng.normal(np.log(70), 0.6, (n, len(MARKERS))))
     for column, marker in enumerate(MARKERS.values()):
         share = np.zeros(n)
         for name, signs in _SIGNS.items():
