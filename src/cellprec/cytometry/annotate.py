@@ -25,7 +25,9 @@ THRESHOLD: Final = "threshold"
 # no marker is held to be surer than this in a cluster: antibodies and gates err
 _SUREST: Final = 0.98
 _AGREEMENT: Final = 0.5
+_WEAKEST: Final = 0.15
 _MARGIN: Final = 0.2
+_DOUBT: Final = 0.1
 
 
 def annotate(adata: AnnData, *, signs: pd.DataFrame | None = None) -> None:
@@ -35,7 +37,7 @@ def annotate(adata: AnnData, *, signs: pd.DataFrame | None = None) -> None:
     is given). A marker counts as positive above a threshold found from all events, each cluster weighing as the
     square root of its size, so that rare populations are seen. A cluster's score for a population is the log-likelihood
     ratio of its positive fractions against the average cluster, summed over the stated markers. The best population
-    is taken if its markers agree (geometric mean at least 0.5) and no other comes near (log ratio 0.2); where those
+    is taken if its markers agree (geometric mean at least 0.5, none below 0.15) and no other comes near (log ratio 0.2); where those
     that come near share a more general population of the table, that one is taken; else ``unassigned``.
 
     Reads ``X`` (transformed) and ``obs["cluster"]``, kept events for the fractions. Writes ``obs["population"]``,
@@ -187,15 +189,18 @@ def _name(
     positive: NDArray[np.float64], *, signs: pd.DataFrame, filled: NDArray[np.bool_]
 ) -> tuple[list[str], NDArray[np.float64]]:
     fraction = np.clip(positive, 1 - _SUREST, _SUREST)
-    usual = fraction[filled].mean(axis=0)
+    # pulled towards one half, so that a marker all clusters carry still counts against a population without it
+    usual = (1 - _DOUBT) * fraction[filled].mean(axis=0) + _DOUBT * 0.5
     plus, minus = (signs.to_numpy() > 0).astype(float), (signs.to_numpy() < 0).astype(float)
     score = np.log(fraction / usual) @ plus.T + np.log((1 - fraction) / (1 - usual)) @ minus.T
-    agreement = np.exp((np.log(fraction) @ plus.T + np.log(1 - fraction) @ minus.T) / (plus + minus).sum(axis=1))
+    agrees = np.where(plus > 0, fraction[:, None], np.where(minus > 0, 1 - fraction[:, None], 1.0))
+    weakest = agrees.min(axis=2)
+    agreement = np.exp(np.log(agrees).sum(axis=2) / (plus + minus).sum(axis=1))
     names, confidence = [], np.zeros(len(positive))
     for g in range(len(positive)):
         rivals = np.flatnonzero(score[g] > score[g].max() - _MARGIN)
         chosen = _common(signs.to_numpy(), rivals=rivals, score=score[g])
-        if not filled[g] or chosen is None or agreement[g, chosen] < _AGREEMENT:
+        if not filled[g] or chosen is None or agreement[g, chosen] < _AGREEMENT or weakest[g, chosen] < _WEAKEST:
             names.append(keys.UNASSIGNED)
             continue
         others = np.delete(score[g], np.union1d(rivals, [chosen]))
