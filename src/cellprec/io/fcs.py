@@ -180,10 +180,9 @@ def _assemble(values: NDArray[Any], header: FcsHeader, sample_id: str) -> AnnDat
     # one vectorized sum: keys.cell_name row by row would cost more than reading the file
     prefix = keys.cell_name(sample_id, "")
     names = pd.Index(prefix + np.arange(n_events).astype(str).astype(object), dtype=object)
-    obs = pd.DataFrame(
-        {keys.SAMPLE_ID: pd.Categorical.from_codes(np.zeros(n_events, np.int64), categories=pd.Index([sample_id]))},
-        index=names,
-    )
+    codes = np.zeros(n_events, dtype=np.int64)
+    sample = pd.Categorical.from_codes(codes, categories=pd.Index([sample_id]))
+    obs = pd.DataFrame({keys.SAMPLE_ID: sample}, index=names)
     var = pd.DataFrame(
         {
             keys.CHANNEL: list(header.channels),

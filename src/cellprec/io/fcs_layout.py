@@ -319,9 +319,14 @@ def _count(source: FcsSource, places: list[_Place], bits: int, notes: list[Note]
 
 def _computed(source: FcsSource, text: Text, announced: int, need: int, notes: list[Note]) -> tuple[int, int, int]:
     after_text = text.segments.text[1] + 1
-    for begin in (after_text, source.size - need, source.size - need - CRC_BYTES):
-        rest = source.size - begin - need
-        if begin >= after_text and rest in {0, CRC_BYTES} and _is_padding(source.read(after_text, begin - after_text)):
+    for end, tail in ((source.size, b""), (source.size - CRC_BYTES, source.read(source.size - CRC_BYTES, CRC_BYTES))):
+        begin = end - need
+        # blanks between TEXT and DATA are padding; zero bytes may be the first event
+        if (
+            begin >= after_text
+            and not source.read(after_text, begin - after_text).strip(b" ")
+            and (not tail or tail.isdigit())
+        ):
             message = "Neither HEADER nor TEXT says where the data are: $TOT and the length of the file do."
             notes.append(Note("fcs.offsets", message))
             return begin, announced, need
