@@ -37,8 +37,9 @@ def annotate(adata: AnnData, *, signs: pd.DataFrame | None = None) -> None:
     is given). A marker counts as positive above a threshold found from all events, each cluster weighing as the
     square root of its size, so that rare populations are seen. A cluster's score for a population is the log-likelihood
     ratio of its positive fractions against the average cluster, summed over the stated markers. The best population
-    is taken if its markers agree (geometric mean at least 0.5, none below 0.15) and no other comes near (log ratio 0.2); where those
-    that come near share a more general population of the table, that one is taken; else ``unassigned``.
+    is taken if its markers agree (geometric mean at least 0.5, none below 0.15) and no other comes near (log ratio
+    0.2); where those that come near share a more general population of the table, that one is taken; else the
+    cluster stays ``unassigned``.
 
     Reads ``X`` (transformed) and ``obs["cluster"]``, kept events for the fractions. Writes ``obs["population"]``,
     ``obs["population_confidence"]`` (0 to 1; agreement times the chance against the next population),
