@@ -34,9 +34,9 @@ def qc(adata: AnnData, *, min_genes: int = 200, max_mito: float | None = None, n
     Every cell gets its molecules, its genes and its share of mitochondrial RNA. A cell is marked for dropping where
     it has fewer than ``min_genes`` genes; where log(1 + UMIs) or log(1 + genes) lies more than ``n_mads`` median
     absolute deviations (scaled by 1.4826) below the median of its sample; or where its mitochondrial fraction lies
-    more than 3 deviations above the median, and above 8 %. ``max_mito`` is a ceiling that holds in every sample. Medians and
-    deviations are those of the cells that pass ``min_genes``. Samples with fewer than 50 such cells are judged by
-    the floors alone (``min_genes``, and ``max_mito`` or 20 %). No row is deleted.
+    more than 3 deviations above the median, and above 8 %. ``max_mito`` is a ceiling that holds in every sample.
+    Medians and deviations are those of the cells that pass ``min_genes``. Samples with fewer than 50 such cells are
+    judged by the floors alone (``min_genes``, and ``max_mito`` or 20 %). No row is deleted.
 
     Writes ``obs["n_umis"]``, ``obs["n_genes"]``, ``obs["mito_fraction"]`` (0 to 1; missing where the panel has no
     mitochondrial gene), ``obs["keep"]``, ``obs["drop_reason"]`` ("" for cells that are kept), and one note per

@@ -81,6 +81,7 @@ def score_signatures(adata: AnnData, *, signatures: Mapping[str, Sequence[str]] 
 
 
 def _score(adata: AnnData, *, name: str, genes: list[str], seed: int) -> None:
+    drawn = np.random.get_state()  # noqa: NPY002  scanpy seeds the global generator; the caller's stays as it was
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -88,6 +89,8 @@ def _score(adata: AnnData, *, name: str, genes: list[str], seed: int) -> None:
         except RuntimeError:
             _cannot_tell(adata, name=name, why="the panel has no other genes of like abundance to compare with")
             return
+        finally:
+            np.random.set_state(drawn)  # noqa: NPY002
     adata.obs[PREFIX + name] = adata.obs[PREFIX + name].to_numpy(dtype=np.float32)
 
 

@@ -14,6 +14,8 @@ from cellprec.rna.panel import kept, samples_of
 from cellprec.rna.qc import MITO_FRACTION, N_GENES, N_UMIS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anndata import AnnData
 
 
@@ -57,6 +59,14 @@ def sample_table(adata: AnnData) -> pd.DataFrame:
             row[label] = float(known.median()) if len(known) else np.nan
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def sample_tables(samples: Mapping[str, AnnData]) -> pd.DataFrame:
+    """Put the :func:`sample_table` of many samples under one another; a reason a sample did not meet counts 0."""
+    table = pd.concat([sample_table(adata) for adata in samples.values()], ignore_index=True)
+    dropped = [column for column in table if str(column).startswith("dropped_")]
+    table[dropped] = table[dropped].fillna(0).astype(int)
+    return table
 
 
 def population_table(adata: AnnData) -> pd.DataFrame:

@@ -20,17 +20,16 @@ def biomarkers(
     design: Design,
     patients: AnnData,
     *,
-    batch: Annotated[str, "column of samples.csv whose confounding is tested"] = "batch",
     permutations: Annotated[int, "permutations of the whole prediction"] = 200,
     repeats: Annotated[int, "repeats of the cross-validation"] = 5,
 ) -> Result:
     """Ask which features go with each outcome, and whether any foretells it."""
-    return Result(
-        *cp.biomarkers.study(
-            patients,
-            design=design,
-            batch=batch,
-            permutations=permutations,
-            repeats=repeats,
-        )
+    tables = cp.biomarkers.ask(
+        patients,
+        outcomes={outcome.name: outcome.yes for outcome in design.outcomes},
+        covariates=design.covariates,
+        seed=design.seed,
+        repeats=repeats,
+        permutations=permutations,
     )
+    return Result(tables=tables)

@@ -24,9 +24,7 @@ def cytometry(
     cells = cp.cytometry.join(events, sheet=sheet, max_events=max_events, seed=design.seed)
     cp.cytometry.transform(cells, parameters=cp.cytometry.estimate_transform(cells, cofactor=cofactor))
     cp.cytometry.cluster(cells, n_clusters=n_clusters, seed=design.seed)
-    if cp.cytometry.has_gated_populations(cells):
-        cp.cytometry.name_clusters(cells)
-    else:
+    if not cp.cytometry.name_by_gates(cells, samples=events):
         signs = cp.cytometry.read_signs(populations) if populations else cp.cytometry.default_signs()
         cp.cytometry.annotate(cells, signs=signs)
     cp.cytometry.embed(cells, seed=design.seed)

@@ -24,7 +24,7 @@ def events(
     adata = cp.io.read_fcs(sample.path, sample_id=sample.sample_id)
     if sample.gates is not None:
         cp.io.apply_gates(adata, gates=sample.gates, sample_name=sample.path.name)
-    matrix = cp.io.read_spillover(spillover) if spillover is not None else None
+    matrix = cp.io.read_compensation(spillover) if spillover is not None else None
     cp.cytometry.compensate(adata, spillover=matrix)
     cp.cytometry.clean(adata, margins=margins, doublets=doublets)
     return adata

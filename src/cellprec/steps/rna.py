@@ -32,9 +32,9 @@ def rna(
     cp.rna.annotate(joined)
     cp.rna.score_signatures(joined)
     if contigs is not None:
-        cp.rna.attach_clones(joined, contigs=contigs, sheet=design.samples)
+        cp.rna.attach_clones(joined, clones=cp.clones.cell_clones(contigs, sheet=design.samples))
     tables = {
-        "samples": cp.rna.sample_table(cells),
+        "samples": cp.rna.sample_tables(cells),
         "populations": cp.rna.population_table(joined),
         "clusters": cp.rna.cluster_table(joined),
         "car": cp.rna.car_table(joined),

@@ -1,0 +1,89 @@
+"""Every outcome of a study, asked the same questions in the same order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from anndata import AnnData
+
+from cellprec import keys
+from cellprec.biomarkers.associate import associate
+from cellprec.biomarkers.confounding import confounding
+from cellprec.biomarkers.headline import headline
+from cellprec.biomarkers.predict import predict
+
+
+def ask(
+    adata: AnnData,
+    *,
+    outcomes: Mapping[str, Mapping[str, float]],
+    covariates: Sequence[str] = (),
+    seed: int = 0,
+    repeats: int = 5,
+    permutations: int = 200,
+) -> dict[str, pd.DataFrame]:
+    """Ask for each outcome which features go with it, what the design confounds, and whether it can be foretold.
+
+    Parameters
+    ----------
+    adata
+        Patients × features, from :func:`cellprec.biomarkers.patients`.
+    outcomes
+        By name, yes (1), no (0) or missing (NaN) of each patient.
+    covariates
+        Clinical columns of ``obs``: the baseline to beat.
+    seed, repeats, permutations
+        Of the cross-validation and its permutation test.
+
+    Returns
+    -------
+    dict
+        Tables ``associations``, ``confounding``, ``prediction``, ``predictions``, ``selected`` and ``headlines``
+        (``outcome``, ``sentence``).
+    """
+    found: dict[str, list[pd.DataFrame]] = {name: [] for name in _TABLES}
+    batches = adata.uns.get("batches")
+    single = adata.obs[keys.BATCH].astype(str) if keys.BATCH in adata.obs else None
+    batch = single if single is not None and single.replace("", pd.NA).nunique() > 1 else None
+    for name, yes in outcomes.items():
+        outcome = pd.Series(yes, name=name, dtype=float).reindex(adata.obs_names)
+        associations = associate(adata, outcome=outcome, name=name, batch=batches if batches is not None else batch)
+        told = predict(
+            adata,
+            outcome=outcome,
+            name=name,
+            covariates=list(covariates),
+            batch=batch,
+            seed=seed,
+            repeats=repeats,
+            permutations=permutations,
+        )
+        design = batches if batches is not None else pd.DataFrame(index=adata.obs_names)
+        design = design.assign(batch=batch) if batch is not None and design.empty else design
+        if len(design.columns):
+            table = confounding(outcome, design)
+            table.insert(0, "outcome", name)
+            found["confounding"].append(table)
+        found["associations"].append(associations)
+        found["prediction"].append(told.table)
+        found["predictions"].append(told.predictions)
+        found["selected"].append(told.selected)
+        sentence = headline(associations, told, name=name)
+        found["headlines"].append(pd.DataFrame({"outcome": [name], "sentence": [sentence]}))
+    return {name: _stacked(parts, _TABLES[name]) for name, parts in found.items()}
+
+
+_TABLES: dict[str, list[str]] = {
+    "associations": ["outcome", "feature", "verdict"],
+    "confounding": ["outcome", "column", "v", "p", "sentence"],
+    "prediction": ["outcome", "model", "verdict"],
+    "predictions": ["outcome", "patient_id", "model", "probability", "observed"],
+    "selected": ["outcome", "model", "feature", "frequency", "weight"],
+    "headlines": ["outcome", "sentence"],
+}
+
+
+def _stacked(parts: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    filled = [part for part in parts if len(part)]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns)

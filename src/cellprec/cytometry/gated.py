@@ -1,0 +1,85 @@
+"""Populations as the user gated them, carried over to the joint object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from cellprec import keys
+from cellprec.io.gates import gate_counts, label_populations
+from cellprec.notes import add_note
+
+
+def name_by_gates(adata: AnnData, *, samples: Mapping[str, AnnData]) -> bool:
+    """Name the events after the innermost gates of their samples, if every sample was gated; say whether it was so.
+
+    Parameters
+    ----------
+    adata
+        The joint events, named ``sample_id:row``.
+    samples
+        The events of each sample, with ``obsm["gates"]`` where a workspace was given.
+
+    Returns
+    -------
+    bool
+        True: ``obs["population"]`` and ``obs["population_confidence"]`` (1) are written. False, and nothing is
+        written: no sample has gates, or only some have, which is noted, since gated and computed names do not mix.
+    """
+    gated = [name for name, sample in samples.items() if keys.GATES in sample.obsm]
+    if not gated or len(gated) < len(samples):
+        if gated:
+            text = f"{len(gated)} of {len(samples)} samples have gates; all were named by marker signs instead"
+            add_note(adata, "cytometry.some_gated", text, count=len(gated))
+        return False
+    parts = []
+    for sample in samples.values():
+        label_populations(sample)
+        parts.append(sample.obs[keys.POPULATION].astype(str))
+    names = pd.concat(parts).reindex(adata.obs_names)
+    adata.obs[keys.POPULATION] = pd.Categorical(names)
+    adata.obs[keys.POPULATION_CONFIDENCE] = np.ones(adata.n_obs, np.float32)
+    return True
+
+
+def gate_table(samples: Mapping[str, AnnData]) -> pd.DataFrame:
+    """Count the events of every gate in every sample that has gates; all events count, as in FlowJo.
+
+    Returns
+    -------
+    DataFrame
+        ``sample_id``, ``path``, ``name``, ``parent``, ``count``, ``fraction`` (of the parent); no row without gates.
+    """
+    parts = []
+    for name, sample in samples.items():
+        if keys.GATES in sample.obsm:
+            counted = gate_counts(sample)
+            counted.insert(0, keys.SAMPLE_ID, name)
+            parts.append(counted)
+    columns = [keys.SAMPLE_ID, "path", "name", "parent", "count", "fraction"]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+
+def sample_table(samples: Mapping[str, AnnData]) -> pd.DataFrame:
+    """Tell sample by sample how many events came, how many stayed, and why the others went.
+
+    Returns
+    -------
+    DataFrame
+        ``sample_id``, ``n_events``, ``n_kept``, ``kept_fraction``, and one column of counts per reason met anywhere.
+    """
+    rows = []
+    for name, sample in samples.items():
+        keep = sample.obs[keys.KEEP].to_numpy(bool)
+        reasons = sample.obs.loc[~keep, keys.DROP_REASON].astype(str).value_counts()
+        n = len(keep)
+        row = {keys.SAMPLE_ID: name, "n_events": n, "n_kept": int(keep.sum())}
+        row["kept_fraction"] = float(keep.mean()) if n else np.nan
+        rows.append(row | {str(reason): int(count) for reason, count in sorted(reasons.items())})
+    table = pd.DataFrame(rows)
+    counts = table.columns.drop([keys.SAMPLE_ID, "n_events", "n_kept", "kept_fraction"])
+    table[counts] = table[counts].fillna(0).astype(int)
+    return table
