@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cellprec.biomarkers.associate import ASSOCIATED, CANNOT_TELL, CONFOUNDED
-from cellprec.biomarkers.predict import BETTER, CLINICAL
+from cellprec.biomarkers.predict import BETTER, CLINICAL, NO_GAIN, WITHIN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +74,9 @@ def _foretold(table: pd.DataFrame, *, said: str) -> str:
     )
     clinic = table.loc[table["model"] == CLINICAL, "auc"].dropna()
     beside = f", beside {clinic.iloc[0]:.2f} from the clinical covariates alone" if len(clinic) else ""
-    if not str(best["verdict"]).startswith(BETTER):
-        return f"No model foretells it in patients it has not seen ({best['model']}: {numbers}{beside})."
-    adds = "" if best["verdict"] == BETTER else "; that it adds to them is not shown"
-    return f"In patients it has not seen, the model of {best['model']} foretells it: {numbers}{beside}{adds}."
+    verdict = str(best["verdict"])
+    more = f" beyond what its batch tells{beside}" if WITHIN in verdict else beside
+    if not verdict.startswith(BETTER):
+        return f"No model foretells it in patients it has not seen ({best['model']}: {numbers}{more})."
+    adds = "; that it adds to them is not shown" if verdict.endswith(NO_GAIN) else ""
+    return f"In patients it has not seen, the model of {best['model']} foretells it: {numbers}{more}{adds}."

@@ -24,6 +24,8 @@ BOTH = "features + clinical"
 
 BETTER = "better than chance"
 NOT_BETTER = "no better than chance"
+WITHIN = " within batches"
+NO_GAIN = ", not shown to add to the clinical covariates"
 
 _MIN_EVENTS = 8
 _MIN_PATIENTS = 20
@@ -71,8 +73,9 @@ def predict(
     larger); ``p_permutation``, the whole procedure run again with the labels shuffled, within ``batch`` where
     given, so that what the batch foretells is no merit; ``brier`` beside that of always saying the prevalence;
     ``gain``, the AUC beyond the clinical-only model, with its bootstrap interval; ``verdict`` "better than
-    chance", "no better than chance", or "cannot tell: …". ``predictions``: the mean held-out ``probability`` of
-    each patient. ``selected``: how often each feature was chosen, and its mean weight per SD.
+    chance", "no better than chance" (… "within batches"), or "cannot tell: …"; p-values are per model.
+    ``predictions``: the mean held-out ``probability`` of each patient. ``selected``: how often each feature was
+    chosen, and its mean weight per SD over all folds.
 
     With fewer than 8 patients on a side, or 20 in all, it says so and gives no number. Raises UsageError for
     an unknown covariate, JoinError where outcome and data share no patient.
@@ -97,7 +100,8 @@ def predict(
         if model not in reasons:
             rng = np.random.default_rng([seed, number])
             told[model] = _validated(design, labels=labels, folds=folds, repeats=repeats, rng=rng)
-    return _gathered(told, designs=designs, known=known, reasons=reasons, seed=seed)
+    within = "" if batch is None else WITHIN
+    return _gathered(told, designs=designs, known=known, reasons=reasons, seed=seed, within=within)
 
 
 @dataclass(frozen=True)
@@ -217,6 +221,7 @@ def _gathered(
     known: pd.Series,
     reasons: dict[str, str],
     seed: int,
+    within: str = "",
 ) -> Prediction:
     y = known.to_numpy(bool)
     rng = np.random.default_rng([seed, 98])
@@ -231,7 +236,7 @@ def _gathered(
             continue
         result = told[model]
         rows.append(row | _numbers(result, boot=boots[model], y=y) | _gain(model, told=told, boots=boots))
-        rows[-1]["verdict"] = _verdict(rows[-1])
+        rows[-1]["verdict"] = _verdict(rows[-1], within=within)
         about = {"outcome": known.name, "model": model}
         mean = result.probability.mean(axis=1)
         predictions.append(pd.DataFrame({**about, "patient_id": known.index, "probability": mean, "observed": y}))
@@ -279,8 +284,8 @@ def _gain(model: str, *, told: dict[str, _Validated], boots: dict[str, Floats]) 
     return {"gain": told[model].auc - told[CLINICAL].auc, "gain_low": float(low), "gain_high": float(high)}
 
 
-def _verdict(row: dict[str, object]) -> str:
+def _verdict(row: dict[str, object], *, within: str) -> str:
     if not float(str(row["p_permutation"])) <= 0.05:
-        return NOT_BETTER
+        return NOT_BETTER + within
     beats = float(str(row.get("gain_low", 1.0))) > 0
-    return BETTER if beats else f"{BETTER}, not shown to add to the clinical covariates"
+    return BETTER + within + ("" if beats else NO_GAIN)

@@ -38,7 +38,8 @@ def auc_interval(estimate: float, *, n_positive: int, n_negative: int, level: fl
     """Return the interval of an AUC that holds for the dozens of patients a study has, and at 0 and 1.
 
     Method 5 of Newcombe (2006, Statistics in Medicine 25:559): the Hanley–McNeil variance, taken at the
-    limit and not at the estimate, with both group sizes replaced by their mean.
+    limit and not at the estimate, with both group sizes replaced by their mean. At 20 patients it covers the
+    truth in 92 to 97 % of simulated studies, in 90 % where one group is twice as spread out as the other.
 
     >>> low, high = auc_interval(1.0, n_positive=8, n_negative=12)
     >>> round(low, 2), high
