@@ -44,9 +44,9 @@ def simulate_barcoding(
 ) -> Path:
     """Write a barcoding study with known truth: FASTQ of a pool before, and of flasks after, two drugs and both.
 
-    Twenty clones resist ibrutinib, twenty venetoclax, four both. They were there before the drug. All flasks are split
-    from one expanded pool; cells die, regrow and pass a bottleneck; libraries have PCR jackpots, and reads have 0.5 %
-    substitutions, lower qualities at errors, and 1 % junk.
+    Of 2,000 clones 20 resist ibrutinib, 20 venetoclax and 4 both (in other libraries 1 %, 1 % and 0.2 %). They were
+    there before the drug. All flasks are split from one expanded pool; cells die, regrow and pass a bottleneck;
+    libraries have PCR jackpots, and reads have 0.5 % substitutions, lower qualities at errors, and 1 % junk.
 
     Parameters
     ----------
@@ -78,7 +78,13 @@ def simulate_barcoding(
     5
     """
     libraries = simulate_counts(
-        n_clones=n_clones, n_reads=n_reads, replicates=replicates, drugs=("ibrutinib", "venetoclax"), both=4, seed=seed
+        n_clones=n_clones,
+        n_reads=n_reads,
+        replicates=replicates,
+        drugs=("ibrutinib", "venetoclax"),
+        resistant=max(1, n_clones // 100),
+        both=max(1, n_clones // 500),
+        seed=seed,
     )
     with new_folder(folder) as root:
         (root / "fastq").mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -18,6 +19,7 @@ _CODONS: Final = {
     "S": ("AGC", "TCT", "AGT"), "T": ("ACT", "ACC"), "V": ("GTG", "GTC"), "Y": ("TAT", "TAC"), "C": ("TGT",),
     "I": ("ATT", "ATC"), "K": ("AAA",), "M": ("ATG",), "H": ("CAT",), "W": ("TGG",),
 }  # fmt: skip
+_MIDDLE: Final = "ADEGLNPQRSTVY"
 # J segments with the end of the CDR3 they give
 _TRAJ: Final = (
     ("TRAJ9", "GGFKTIF"), ("TRAJ12", "SSYKLIF"), ("TRAJ20", "DYKLSF"), ("TRAJ23", "GKLIF"), ("TRAJ33", "NYQLIW"),
@@ -82,16 +84,21 @@ def _draw_clone(rng: np.random.Generator) -> Clone:
     return Clone(_draw_chain("TRA", rng), _draw_chain("TRB", rng))
 
 
-def _draw_chain(chain: str, rng: np.random.Generator) -> Chain:
+@cache
+def _v_genes(chain: str) -> tuple[str, ...]:
     groups = gene_groups()
-    v_genes = groups.index[groups[f"{chain}V"] > 0]
-    j_gene, end = (_TRAJ if chain == "TRA" else _TRBJ)[rng.integers(10 if chain == "TRA" else 8)]
-    middle = rng.choice(list("ADEGLNPQRSTVY"), rng.integers(3, 7))
-    cdr3 = ("CA" if chain == "TRA" else "CASS") + "".join(middle) + end
+    return tuple(groups.index[groups[f"{chain}V"] > 0])
+
+
+def _draw_chain(chain: str, rng: np.random.Generator) -> Chain:
+    v_genes, j_genes = _v_genes(chain), _TRAJ if chain == "TRA" else _TRBJ
+    v_gene, (j_gene, end) = v_genes[rng.integers(len(v_genes))], j_genes[rng.integers(len(j_genes))]
+    middle = "".join(_MIDDLE[i] for i in rng.integers(len(_MIDDLE), size=rng.integers(3, 7)))
+    cdr3 = ("CA" if chain == "TRA" else "CASS") + middle + end
     picks = rng.random(len(cdr3))
     cdr3_nt = "".join(_CODONS[aa][int(u * len(_CODONS[aa]))] for aa, u in zip(cdr3, picks, strict=True))
     c_gene = "TRAC" if chain == "TRA" else "TRBC1" if j_gene.startswith("TRBJ1") else "TRBC2"
-    return Chain(chain, str(rng.choice(v_genes)), j_gene, c_gene, cdr3, cdr3_nt)
+    return Chain(chain, v_gene, j_gene, c_gene, cdr3, cdr3_nt)
 
 
 def contig_table(cells: Sequence[tuple[str, Sequence[Clone]]], *, rng: np.random.Generator) -> pd.DataFrame:

@@ -73,10 +73,10 @@ def marker_signs() -> pd.DataFrame:
 
 def spillover() -> pd.DataFrame:
     """Return the spillover of the panel, channels × channels: most goes into the next redder detector of a laser."""
-    matrix = pd.DataFrame(np.eye(len(CHANNELS)), index=list(CHANNELS), columns=list(CHANNELS))
+    matrix = np.eye(len(CHANNELS))
     for source, detector, share in _SPILL:
-        matrix.loc[source, detector] = share
-    return matrix
+        matrix[CHANNELS.index(source), CHANNELS.index(detector)] = share
+    return pd.DataFrame(matrix, index=list(CHANNELS), columns=list(CHANNELS))
 
 
 @dataclass(frozen=True)

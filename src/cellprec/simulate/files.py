@@ -42,14 +42,14 @@ def new_folder(folder: Path | str) -> Iterator[Path]:
             fix="Name another folder, or remove this one.",
         )
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    holder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
+        draft = holder / "study"
+        draft.mkdir()
         yield draft
-        draft.chmod(0o755)
         draft.replace(target)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
+    finally:
+        shutil.rmtree(holder, ignore_errors=True)
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

@@ -20,8 +20,9 @@ Cells = npt.NDArray[np.int64]
 class Culture:
     """How cells are kept: all numbers are means per clone, so that a larger library means a larger culture.
 
-    founders: cells that took up each barcode. expansion: cells a culture is grown to, before it is split or passaged.
-    split: cells put into each flask. passage: cells carried over at the passage. kill: share of sensitive cells that a drug kills.
+    founders: cells that took up each barcode. expansion: cells a culture is grown to before it is split or passaged.
+    split: cells put into each flask. passage: cells carried over at the passage. kill: share of sensitive cells that
+    a drug kills.
     skew, fitness: SD of the logarithm of clone size in the library, and of growth over the whole experiment.
     """
 
