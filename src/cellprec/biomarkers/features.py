@@ -44,7 +44,7 @@ def cell_blocks(adata: AnnData, *, modality: str, places: Places, notes: AnnData
     if len(thin):
         text = f"{len(thin)} patient timepoints have fewer than {min_cells} {modality} cells and count as not measured"
         add_note(notes, f"biomarkers.{modality}_few_cells", text, count=len(thin))
-    cells = cells[~pd.MultiIndex.from_frame(cells[_UNIT]).isin(thin)]
+        cells = cells[~pd.MultiIndex.from_frame(cells[_UNIT]).isin(thin)]
     blocks = list(_fractions(cells, modality=modality, notes=notes))
     means = _means(cells)
     for timepoint, group in means.groupby(level=keys.TIMEPOINT, sort=False):
