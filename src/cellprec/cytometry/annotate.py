@@ -152,14 +152,8 @@ def _usable(adata: AnnData, *, signs: pd.DataFrame) -> pd.DataFrame:
     signs = signs.fillna(0).astype(int)
     found = find_channels(adata, names=[str(name) for name in signs.columns], within=lineage_channels(adata))
     absent = [str(name) for name in signs.columns if name not in found]
-    for population in signs.index:
-        needed = [name for name in absent if signs.loc[population, name] > 0]
-        if needed:
-            near = [miss for name in needed for miss in near_misses(adata, name=name)[:1]]
-            hint = f" (near: {', '.join(near)})" if near else ""
-            text = f"{population} was not looked for: the panel has no {', '.join(needed)}{hint}"
-            add_note(adata, "events.population_left_out", text)
-    usable = signs[(signs[absent] <= 0).all(axis=1)].drop(columns=absent).rename(columns=found)
+    lost = _left_out(adata, signs=signs, absent=absent)
+    usable = signs.drop(index=lost).drop(columns=absent).rename(columns=found)
     usable = usable.T.groupby(level=0, sort=False).first().T if usable.columns.has_duplicates else usable
     usable = usable.loc[(usable != 0).any(axis=1), (usable != 0).any(axis=0)]
     if usable.empty:
@@ -169,6 +163,29 @@ def _usable(adata: AnnData, *, signs: pd.DataFrame) -> pd.DataFrame:
             fix="name the markers of the sign table as in $PnS of the FCS files",
         )
     return usable
+
+
+def _left_out(adata: AnnData, *, signs: pd.DataFrame, absent: list[str]) -> list[str]:
+    """Populations that need a marker the panel lacks: to be seen, or to be told from one that cannot be seen."""
+    unseen: list[str] = []
+    for population in signs.index:
+        needed = [name for name in absent if signs.loc[population, name] > 0]
+        if needed:
+            near = [miss for name in needed for miss in near_misses(adata, name=name)[:1]]
+            hint = f" (near: {', '.join(near)})" if near else ""
+            text = f"{population} was not looked for: the panel has no {', '.join(needed)}{hint}"
+            add_note(adata, "events.population_left_out", text)
+            unseen.append(population)
+    alike: list[str] = []
+    for population in signs.index.difference(unseen, sort=False):
+        for other in unseen:
+            opposite = signs.columns[signs.loc[population] * signs.loc[other] < 0]
+            if len(opposite) and opposite.isin(absent).all():
+                text = f"{population} cannot be told from {other} without {', '.join(opposite)}: it was not looked for"
+                add_note(adata, "events.population_left_out", text)
+                alike.append(population)
+                break
+    return unseen + alike
 
 
 def _positive(

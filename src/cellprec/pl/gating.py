@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 def density(adata: AnnData, *, x: str, y: str, gate: str | None = None, ax: Axes | None = None, **style: Any) -> Axes:
     """Draw how densely events lie on two channels; with a gate, the events outside in grey and the share inside.
 
-    x, y: rows of ``var``. gate: the name or path of a gate in ``uns["gates"]``. Reads ``X``. A line marks the threshold of
-    a channel where ``var["threshold"]`` has one. The axes hold 99.8 % of the events: the rest sits on the rim.
+    x, y: rows of ``var``. gate: the name or path of a gate in ``uns["gates"]``. Reads ``X``. A line marks the
+    threshold of a channel where ``var["threshold"]`` has one. The axes hold 99.8 % of the
+    events: the rest sits on the rim.
     style: passed to ``Axes.hist2d``. Raises UsageError for an unknown channel or gate.
 
     >>> import anndata, numpy as np
