@@ -142,6 +142,12 @@ def test_bits_above_the_range_are_masked(write, limit, expected):
     assert adata.X.tolist() == [[expected[0], 7], [expected[1], 8]]
 
 
+def test_integers_that_no_float_can_hold_are_refused(write):
+    data = np.array([[2**53 + 1]], dtype="<u8").tobytes()
+    with pytest.raises(FileFormatError, match="2\\*\\*53"):
+        read_fcs(write(make(data, 1, channels=("A",), DATATYPE="I", P1B="64", P1R=str(2**64))))
+
+
 def test_mixed_types_of_fcs_3_2(write):
     record = np.dtype([("a", "<f4"), ("b", "<u4"), ("c", "<f8")])
     data = np.array([(1.5, 2**24 + 1, 0.1), (2.5, 3, 1e-3)], dtype=record)

@@ -177,9 +177,9 @@ def _next_data_set(source: FcsSource, text: Text) -> int:
 
 def _assemble(values: NDArray[Any], header: FcsHeader, sample_id: str) -> AnnData:
     n_events = values.shape[0]
-    # one vectorized sum: keys.cell_name row by row would cost more than reading the file
+    # the prefix once: keys.cell_name for every row would cost more than reading the file
     prefix = keys.cell_name(sample_id, "")
-    names = pd.Index(prefix + np.arange(n_events).astype(str).astype(object), dtype=object)
+    names = pd.Index([f"{prefix}{row}" for row in range(n_events)], dtype=object)
     codes = np.zeros(n_events, dtype=np.int64)
     sample = pd.Categorical.from_codes(codes, categories=pd.Index([sample_id]))
     obs = pd.DataFrame({keys.SAMPLE_ID: sample}, index=names)

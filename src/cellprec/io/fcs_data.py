@@ -28,7 +28,7 @@ def read_events(source: FcsSource, layout: Layout) -> NDArray[Any]:
     if layout.n_events == 0:
         return np.zeros(shape, dtype=np.float32)
     if len(kinds) == 1 and (stored in {"F", "D"} or bits in ORDINARY):
-        return _fit(_uniform(source, layout, stored=stored, bits=bits))
+        return _fit(_uniform(source, layout, stored=stored, bits=bits), source)
     if all(parameter.bits % 8 == 0 for parameter in layout.parameters):
         return _mixed(source, layout)
     return _packed(source, layout)
@@ -80,7 +80,7 @@ def _mixed(source: FcsSource, layout: Layout) -> NDArray[Any]:
             column = _assemble(column, layout, parameter, order=_order(source, layout, parameter.bits // 8))
         if parameter.mask is not None:
             column = column & column.dtype.type(parameter.mask)
-        columns.append(_fit(column))
+        columns.append(_fit(column, source))
     return np.column_stack(columns)
 
 
@@ -124,7 +124,7 @@ def _packed(source: FcsSource, layout: Layout) -> NDArray[Any]:
                 total = (total << np.uint64(1)) | table[:, bit]
             first += parameter.bits
             out[start:stop, column] = total if parameter.mask is None else total & np.uint64(parameter.mask)
-    return _fit(out)
+    return _fit(out, source)
 
 
 def _ascii(source: FcsSource, layout: Layout) -> NDArray[Any]:
@@ -148,7 +148,7 @@ def _ascii(source: FcsSource, layout: Layout) -> NDArray[Any]:
             why="events must not be lost or made up",
         )
     try:
-        return _fit(np.array(tokens, dtype="S").astype(np.float64))
+        return _fit(np.array(tokens, dtype="S").astype(np.float64), source)
     except ValueError as error:
         raise source.error("the text data hold something that is not a number", why=str(error)) from error
 
@@ -174,12 +174,14 @@ def _from_least(order: tuple[int, ...]) -> list[int]:
     return [order.index(rank) for rank in range(1, len(order) + 1)]
 
 
-def _fit(values: NDArray[Any]) -> NDArray[Any]:
-    """Return float32 where it holds every value, else float64."""
+def _fit(values: NDArray[Any], source: FcsSource) -> NDArray[Any]:
+    """Return float32 where it holds every value, else float64; refuse what neither can hold."""
     if values.dtype == np.float32:
         return values
     if values.dtype.kind == "u" and (values.size == 0 or int(values.max()) <= 1 << 24):
         return values.astype(np.float32)
+    if values.dtype.kind == "u" and int(values.max()) > 1 << 53:
+        raise source.error("the file holds integers above 2**53, which no floating point column can hold")
     wide = values.astype(np.float64)
     with np.errstate(over="ignore"):
         narrow = wide.astype(np.float32)

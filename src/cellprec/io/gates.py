@@ -54,7 +54,7 @@ def apply_gates(adata: AnnData, *, gates: Path, sample_name: str | None = None) 
         strategy, name = _from_gating_ml(gates), sample_name or _sample_id(adata)
     labels = _unique(adata.var[keys.CHANNEL].astype(str))
     _check_channels(strategy, gates, labels, list(adata.var[keys.MARKER].astype(str)))
-    table = _evaluate(strategy, gates, _flowkit_sample(adata, labels, name))
+    table = _evaluate(strategy, gates, _flowkit_sample(adata, labels, name, flowjo=kind == "workspace"))
     table["events"] = [events[: adata.n_obs] for events in table["events"]]
     adata.obsm[keys.GATES] = np.column_stack(table["events"]) if table["events"] else np.zeros((adata.n_obs, 0), bool)
     adata.uns[keys.GATES] = {
@@ -260,7 +260,7 @@ def _gates(strategy: Any) -> Iterable[Any]:
             continue
 
 
-def _flowkit_sample(adata: AnnData, labels: Sequence[str], name: str) -> Any:
+def _flowkit_sample(adata: AnnData, labels: Sequence[str], name: str, *, flowjo: bool) -> Any:
     import flowio  # noqa: PLC0415 (as above)
     import flowkit  # noqa: PLC0415 (as above)
 
@@ -278,7 +278,7 @@ def _flowkit_sample(adata: AnnData, labels: Sequence[str], name: str) -> Any:
         spillover=None if any("," in label for label in labels) else spillover,
         keywords={"$FIL": name},
     )
-    return flowkit.Sample(flowio.FlowData(io.BytesIO(raw)), sample_id=name, use_flowjo_labels=True, subsample=1)
+    return flowkit.Sample(flowio.FlowData(io.BytesIO(raw)), sample_id=name, use_flowjo_labels=flowjo, subsample=1)
 
 
 def _evaluate(strategy: Any, gates: Path, sample: Any) -> dict[str, list[Any]]:
