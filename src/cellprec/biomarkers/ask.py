@@ -63,7 +63,6 @@ def ask(
         design = design.assign(batch=batch) if batch is not None and design.empty else design
         if len(design.columns):
             table = confounding(outcome, design)
-            table.insert(0, "outcome", name)
             found["confounding"].append(table)
         found["associations"].append(associations)
         found["prediction"].append(told.table)

@@ -14,7 +14,7 @@ from cellprec.cli.doctor import doctor
 from cellprec.cli.init import init
 from cellprec.cli.report import report
 from cellprec.cli.run import run
-from cellprec.cli.say import fail
+from cellprec.cli.say import err, fail
 from cellprec.cli.schema import schema
 from cellprec.cli.step import step
 from cellprec.errors import CellprecError
@@ -60,3 +60,9 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)
+    except Exception as error:  # noqa: BLE001 - no naked traceback reaches a biologist
+        if os.environ.get("CELLPREC_TRACEBACK"):
+            raise
+        fail(f"cellprec met a bug: {type(error).__name__}: {error}")
+        err.print("  Please report it. Set CELLPREC_TRACEBACK=1 and run again to see where; a run also writes log.txt.")
+        sys.exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import traceback
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -49,7 +50,7 @@ class Progress:
     ) -> None:
         self._bars.stop()
         if error is not None:
-            self._write(f"stopped: {kind.__name__ if kind else ''} {error}")
+            self._write("stopped: " + "".join(traceback.format_exception(kind, error, trace)).rstrip())
         self._log.close()
 
     def tell(self, task: Task, receipt: Receipt | None) -> None:

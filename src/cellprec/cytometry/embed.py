@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import umap
 from anndata import AnnData
 
 from cellprec import keys
@@ -32,6 +31,8 @@ def embed(adata: AnnData, *, max_events: int = 10_000, seed: int = 0) -> None:
     >>> int(np.isfinite(adata.obsm["X_umap"]).all(axis=1).sum())
     40
     """
+    import umap  # noqa: PLC0415 - it compiles at import: seconds that the other verbs of the room need not wait
+
     rng = np.random.default_rng(seed)
     where = adata.obs.groupby(keys.SAMPLE_ID, observed=True).indices
     share = max(max_events // max(len(where), 1), 1)
