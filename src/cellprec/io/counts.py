@@ -245,7 +245,7 @@ def _unknown(name: str, libraries: list[str], table: Delimited, kind: str) -> In
         f"there is no library {name!r} in the table",
         where=table.path,
         why=f"Its {len(libraries)} {kind} have other names.",
-        fix=f"{'Did you mean' if near else 'Write one of'} {shown}{more}{'?' if near else ''} "
+        fix=f"{'Did you mean' if near else 'Write one of'} {shown}{more}{'?' if near else '.'} "
         "Name the library in the sheet (column), or call the sample by it.",
     )
 
