@@ -21,13 +21,13 @@ def clones(
 ) -> Result:
     """Count the clones of all samples and find those that grow or fall."""
     table = cp.clones.assemble(counts=counts, reads=reads, contigs=contigs, sheet=design.samples)
-    results = cp.clones.compare(
-        table, control=control, timepoints=design.timepoints, alpha=alpha, min_fold=min_fold, seed=design.seed
+    contrasts, tests = cp.clones.compare(
+        table, control=control, timepoints=design.timepoints, alpha=alpha, min_fold=min_fold
     )
     tables = {
-        "samples": cp.clones.diversity(table, seed=design.seed),
-        "contrasts": results.contrasts,
-        "tests": results.tests,
-        "replicates": cp.clones.replicate_table(table),
+        "samples": cp.clones.diversity(table, seed=design.seed).rename_axis("sample_id").reset_index(),
+        "contrasts": contrasts,
+        "tests": tests,
+        "replicates": cp.clones.replicate_table(table, control_arm=control or None),
     }
     return Result(table, tables)
