@@ -51,6 +51,7 @@ def cluster(
     rng = np.random.default_rng(seed)
     fit = values[_balanced(adata, rng=rng)]
     distinct = len(np.unique(fit[: 50 * grid], axis=0))
+    distinct = distinct if distinct >= grid else len(np.unique(fit, axis=0))
     wanted = min(n_clusters, distinct)
     if wanted < n_clusters:
         add_note(

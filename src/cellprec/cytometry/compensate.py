@@ -133,8 +133,9 @@ def _judge(adata: AnnData, *, matrix: NDArray[np.float64], used: NDArray[np.intp
             )
     condition = np.linalg.cond(square)
     if not condition < _WORST_CONDITION:
-        alike = np.corrcoef(square) - np.eye(len(square)) if len(square) > 1 else np.zeros((1, 1))
-        one, other = np.unravel_index(int(np.nanargmax(alike)), alike.shape)
+        length = np.maximum(np.linalg.norm(square, axis=1), 1e-12)
+        alike = square @ square.T / np.outer(length, length) - 2 * np.eye(len(square))
+        one, other = np.unravel_index(int(np.argmax(alike)), alike.shape)
         raise InputError(
             f"the spillover matrix cannot be inverted safely (condition number {condition:.3g})",
             where=_where(adata),
