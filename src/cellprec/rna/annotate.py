@@ -60,6 +60,8 @@ _COUNTERPART: Final[dict[str, str]] = {
 _LEAST_HIGH = 1.0
 _LOWEST_SCORE = 0.25
 _LOWEST_MARGIN = 0.08
+# below this the cluster is a mixture, whatever its mean looks like
+_LEAST_AGREEMENT = 0.3
 _FEWEST_MARKERS = 2
 
 
@@ -70,7 +72,8 @@ def annotate(adata: AnnData, *, markers: Mapping[str, Sequence[str]] | None = No
     that it counts between 0 and 1 and RNA leaking from broken cells counts little. A population scores the mean of its
     markers less the mean of those that must be absent (written with a minus behind the gene, ``"CD8A-"``). A cluster
     takes the population of the highest score, if that is at least 0.25 and 0.08 ahead of the next. Where that fails
-    for T cells or monocytes, the family is tried in the same way ("T cell"); else the cluster is "unassigned".
+    for T cells or monocytes, the family is tried in the same way ("T cell"). Else, and where fewer than 30 % of the
+    cells agree by their own scores, the cluster is "unassigned".
     Proliferation is a state, not a population: see ``score_signatures``. ``markers`` replaces the built-in human
     immune populations. A population that lacks markers in the panel is left out, with a note, unless 2 are there and
     one of them belongs to no other population.
@@ -106,9 +109,9 @@ def annotate(adata: AnnData, *, markers: Mapping[str, Sequence[str]] | None = No
         for name, score in by_cluster.iterrows():
             rows = cluster == name
             called = _name(score, single=single)
-            population[rows] = called
-            if called != keys.UNASSIGNED:
-                confidence[rows] = np.mean([called in (own, KIN.get(own)) for own in best[rows]])
+            agree = float(np.mean([called in (own, KIN.get(own)) for own in best[rows]]))
+            if called != keys.UNASSIGNED and agree >= _LEAST_AGREEMENT:
+                population[rows], confidence[rows] = called, agree
     adata.obs[keys.POPULATION] = pd.Categorical(population)
     adata.obs[keys.POPULATION_CONFIDENCE] = confidence
     lost = int((population == keys.UNASSIGNED).sum())
