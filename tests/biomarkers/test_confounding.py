@@ -111,6 +111,15 @@ def test_the_most_worrying_column_comes_first():
     assert confounding(OUTCOME, design)["column"].tolist() == ["batch", "site"]
 
 
+def test_columns_that_divide_the_patients_alike_are_asked_once():
+    design = pd.DataFrame({"batch": ["b"] * 15 + ["a"] * 9}, index=PATIENTS)
+    design["rna@d0"] = design["batch"].map({"a": "2024", "b": "2025"})
+    design["site"] = ["x", "y"] * 12
+    table = confounding(OUTCOME, design)
+    assert table["column"].tolist() == ["batch", "site"]
+    assert table["sentence"][0].endswith("The same holds for rna@d0.")
+
+
 def test_strangers_are_refused():
     with pytest.raises(JoinError):
         confounding(OUTCOME, pd.DataFrame({"batch": ["a"]}, index=["other"]))

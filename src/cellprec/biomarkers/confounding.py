@@ -28,7 +28,8 @@ def confounding(outcome: pd.Series, design: pd.DataFrame, *, alpha: float = 0.05
     columns, missing values a level of their own, numbers with more than 6 values cut into thirds. One row per
     column: Cramér's ``v`` with a 95 % interval (noncentral chi-squared, Smithson 2003), ``p`` of the
     Fisher–Freeman–Halton exact test, ``within``, the share of pairs with and without the outcome that can be
-    compared inside one level (0: none), and a ``sentence`` for the reader. Most worrying first.
+    compared inside one level (0: none), and a ``sentence`` for the reader. Most worrying first; columns that
+    divide the patients alike (the batches of two timepoints) are one row, under the name of the first.
 
     Raises JoinError where outcome and design share no patient.
 
@@ -46,11 +47,22 @@ def confounding(outcome: pd.Series, design: pd.DataFrame, *, alpha: float = 0.05
             fix="use the same patient names in samples.csv and patients.csv",
         )
     name = str(outcome.name or "the outcome")
-    rows = [
-        _row(known, levels=_levels(design[c].loc[known.index]), column=str(c), name=name, alpha=alpha) for c in design
-    ]
+    rows = []
+    for levels, columns in _asked_once({str(c): _levels(design[c].loc[known.index]) for c in design}):
+        row = _row(known, levels=levels, column=columns[0], name=name, alpha=alpha)
+        if len(columns) > 1:
+            row["sentence"] += f" The same holds for {', '.join(columns[1:])}."
+        rows.append(row)
     table = pd.DataFrame(rows, columns=_COLUMNS)
     return table.sort_values(["p", "within"], kind="stable", na_position="last").reset_index(drop=True)
+
+
+def _asked_once(levels: dict[str, pd.Series]) -> list[tuple[pd.Series, list[str]]]:
+    """Return each way of dividing the patients with the columns that divide them so."""
+    found: dict[bytes, tuple[pd.Series, list[str]]] = {}
+    for column, values in levels.items():
+        found.setdefault(pd.factorize(values)[0].tobytes(), (values, []))[1].append(column)
+    return list(found.values())
 
 
 def _levels(values: pd.Series) -> pd.Series:
