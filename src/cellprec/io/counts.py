@@ -125,6 +125,7 @@ def read_counts(path: str | Path, *, sample_id: str, column: str | None = None) 
         taken_only = layout.value
     counts, n_absent = _whole(frame[layout.value], table)
     clones = _sites(frame[layout.clone], table) if layout.is_site else frame[layout.clone[0]]
+    clones = clones.where(~clones.str.match(_DNA), clones.str.upper())
     _refuse_unnamed(clones, counts, table)
     clones, counts = clones[counts > 0], counts[counts > 0]
     n_twice = int(clones.duplicated().sum())
@@ -212,7 +213,8 @@ def _layout(table: Delimited, column: str | None, sample_id: str) -> _Layout:
         is_count = plain_name(value) in _COUNT
         return _Layout(clone or [_clone(table, value, first)], value, [sample] if sample and is_count else [], is_site)
     count = first(_COUNT)
-    if count is not None and (is_site or sample or first(_CLONE)):
+    wanted_elsewhere = column is not None and sample is None  # the user names a library that is no column
+    if count is not None and not wanted_elsewhere and (is_site or sample or first(_CLONE)):
         return _Layout(clone or [_clone(table, count, first)], count, [sample] if sample else [], is_site)
     clone = clone or table.header[:1]
     libraries = [
