@@ -37,6 +37,12 @@ _SIGNS: Final[dict[str, dict[str, float]]] = {
     "Classical monocytes": {"CD14": 1},
     "DC": {},
 }
+# markers that a population carries dimly, with their median signal: below any sensible cut, above nothing at all
+_DIM: Final[dict[str, dict[str, float]]] = {
+    "Classical monocytes": {"CD4": 350.0},
+    "CD4 memory": {"CD45RA": 180.0},
+    "CD8 memory": {"CD45RA": 180.0},
+}
 # medians of forward and side scatter
 _SCATTER: Final = {
     "B": (62e3, 20e3), "NK": (70e3, 26e3), "Classical monocytes": (105e3, 62e3), "DC": (92e3, 45e3),
@@ -156,6 +162,9 @@ def _light(population: npt.NDArray[np.str_], car_share: float, rng: np.random.Ge
         center, spread = _POSITIVE[marker]
         carried = rng.random(n) < share
         light[carried, column] += np.exp(rng.normal(center * np.log(10), spread, carried.sum()))
+        for name, dim in _DIM.items():
+            dimly = (population == name) & (marker in dim)
+            light[dimly, column] += np.exp(rng.normal(np.log(dim.get(marker, 1.0)), 0.5, dimly.sum()))
     return light
 
 
