@@ -13,6 +13,7 @@ import pytest
 
 from cellprec.notes import Note
 from cellprec.report.build import build_report
+from cellprec.report.section import Figure
 from cellprec.steps.contract import Design, Outcome
 
 POPULATIONS = ["CD4 naive", "CD4 memory", "CD8 naive", "CD8 memory", "B", "NK", "Classical monocytes", "unassigned"]
@@ -211,7 +212,8 @@ def clone_parts(samples: pd.DataFrame, rng: np.random.Generator) -> tuple[dict[s
     hill = rng.uniform(20, 200, len(own))
     diversity = pd.DataFrame({"sample_id": own.index, "total": X.sum(1), "n_clones": n, "hill_1": hill})
     diversity = diversity.assign(hill_1_low=hill - 3, hill_1_high=hill + 3, clonality=0.23, gini=0.7, coverage=0.9987)
-    replicates = pd.DataFrame({"arm": DRUGS, "first": "r1", "second": "r2", "r": [0.97, 0.95, 0.91]})
+    replicates = pd.DataFrame({"arm": DRUGS, "timepoint": "end", "sample_a": "r1", "sample_b": "r2"})
+    replicates = replicates.assign(r=[0.97, 0.95, 0.91], n_shared=250, top_overlap=0.9, control_overlap=0.85)
     parts = {"samples": diversity, "contrasts": contrasts, "tests": tests, "replicates": replicates}
     return {f"clones.{name}": table for name, table in parts.items()}, clones
 
@@ -285,10 +287,29 @@ def make_case(folder: Path, *, n_patients: int = 12, failed: str = "P02_baseline
     ]
     notes.append(Note("rna.names", "gene symbols were made unique", 3))
     run = FakeRun(folder / "results", tables, datas, manifest(samples, failed), notes)
-    outcomes = (Outcome("response", "response", positive=("CR", "PR")), Outcome("severe_icans", "icans", at_least=3))
+    yes = {patient: float(i % 2) for i, patient in enumerate(patients)}
+    outcomes = (
+        Outcome("response", "response", positive=("CR", "PR"), yes=yes),
+        Outcome("severe_icans", "icans", at_least=3, yes=yes),
+    )
+    features = sorted(set(tables["biomarkers.associations"]["feature"]))
+    batches = pd.DataFrame({"batch": [f"b{i % 2 + 1}" for i in range(len(patients))]}, index=patients)
+    values = rng.normal(size=(len(patients), len(features))).astype("float32")
+    datas["patients"] = ad.AnnData(values, obs=batches, var=pd.DataFrame({"unit": "clr"}, index=features))
     clinical = pd.DataFrame({"age_years": range(len(patients))}, index=pd.Index(patients, name="patient_id"))
     design = Design("Demo", samples, clinical, outcomes, ("age_years",), ("baseline", "day14", "end"), 1)
     return Case(run, FakeStudy("CAR-T and barcoded lymphoma: a demonstration", design, folder / "truth.csv"))
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures and plotly are stood in for: drawing them has its own tests and takes most of the time."""
+
+    def drawn(folder: Path, axes: Any, *, name: str, alt: str, caption: str) -> Figure:
+        return Figure(name, "data:,", alt, caption, 100)
+
+    monkeypatch.setattr("cellprec.report.figure.save_figure", drawn)
+    monkeypatch.setattr("cellprec.report.build.get_plotlyjs", lambda: "/* plotly.js v0 */")
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,12 @@ FLAGS = (
     "--remote-debugging-pipe",
 )
 
+# Chromium reads its commands from descriptor 3 and answers on 4; over 100 so that neither covers the other
+START = """import os, sys
+os.dup2(int(sys.argv[1]), 103), os.dup2(int(sys.argv[2]), 104)
+os.dup2(103, 3), os.dup2(104, 4)
+os.execv(sys.argv[3], sys.argv[3:])"""
+
 
 class Browser:
     """A headless Chromium spoken to over a pair of pipes; every console message and request is kept."""
@@ -34,9 +41,8 @@ class Browser:
     def __init__(self, profile: Path) -> None:
         here_in, there_out = os.pipe()
         there_in, here_out = os.pipe()
-        # Chromium reads its commands from descriptor 3 and answers on 4
-        line = f'exec "$0" "$@" 3<&{there_in} 4>&{there_out}'
-        command = ["/bin/sh", "-c", line, str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", "about:blank"]
+        command = [sys.executable, "-c", START, str(there_in), str(there_out), str(CHROMIUM), *FLAGS]
+        command += [f"--user-data-dir={profile}", "about:blank"]
         self.process = subprocess.Popen(
             command, pass_fds=(there_in, there_out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

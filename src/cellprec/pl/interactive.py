@@ -90,7 +90,8 @@ def embedding(
             )
         )
     axis = {"showgrid": False, "zeroline": False, "showticklabels": False}
-    _lay_out(figure, title=f"{len(chosen):,} of {adata.n_obs:,} cells, chosen at random")
+    cut = ", chosen at random" if len(chosen) < len(there) else ""
+    _lay_out(figure, title=f"{len(chosen):,} of {adata.n_obs:,} cells{cut}")
     stem = basis.removeprefix("X_")
     figure.update_xaxes(title=f"{stem} 1", **axis)
     figure.update_yaxes(title=f"{stem} 2", **axis)
@@ -106,6 +107,8 @@ def clone_trajectories(
     order: Sequence[str] = (),
 ) -> go.Figure:
     """Follow single clones through arms and timepoints: mean frequency over replicates, on a log scale.
+
+    Patients are never averaged: a clone is followed in the patient in whom it is largest.
 
     A clone not seen in any replicate of a group has no point there: not seen is not the same as gone.
 
@@ -137,7 +140,7 @@ def clone_trajectories(
     unknown = [clone for clone in clones if clone not in adata.var_names]
     if unknown:
         raise UsageError(f"no clone is called {unknown[0]!r}", fix="Name clones of var_names.")
-    means = _group_means(adata, by=[column for column in by if column in adata.obs], order=order)
+    means = _clone_means(adata, by=[column for column in by if column in adata.obs], order=order)
     if clones:
         named = list(clones)
     else:
@@ -160,6 +163,19 @@ def clone_trajectories(
     figure.update_yaxes(title="frequency (mean of replicates)", type="log", gridcolor="#EEEEEE", tickformat=".2%")
     figure.update_xaxes(gridcolor="#EEEEEE", linecolor=GREY)
     return figure
+
+
+def _clone_means(adata: AnnData, *, by: list[str], order: Sequence[str]) -> pd.DataFrame:
+    """Mean frequency of each clone by group; a clone is followed in the patient in whom it is largest."""
+    patients = adata.obs[keys.PATIENT_ID].astype(str) if keys.PATIENT_ID in adata.obs else None
+    if patients is None or patients.nunique() < 2:
+        return _group_means(adata, by=by, order=order)
+    all_groups = _group_means(adata, by=by, order=order)
+    parts = [_group_means(adata[(patients == who).to_numpy()], by=by, order=order) for who in sorted(set(patients))]
+    largest = np.stack([part.max(axis=0).to_numpy() for part in parts]).argmax(axis=0)
+    chosen = [part.loc[:, largest == place] for place, part in enumerate(parts)]
+    joined: pd.DataFrame = pd.concat(chosen, axis=1)
+    return joined.reindex(index=all_groups.index, columns=all_groups.columns)
 
 
 def _group_means(adata: AnnData, *, by: list[str], order: Sequence[str]) -> pd.DataFrame:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PNG_DPI = 200
+CSS_DPI = 96
 LARGEST_SVG = 400_000  # bytes; a page full of vector points is slower to open than a picture of them
 # without a fixed salt and with a date, the same figure would differ from run to run
 STYLE = {"svg.hashsalt": "cellprec", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
@@ -72,24 +73,32 @@ def save_figure(folder: Path, axes: Axes, *, name: str, alt: str, caption: str) 
     caption
         How to read it.
     """
-    written = write_atomic(folder / "figures" / f"{name}.svg", _render(axes, kind="svg", fonts="none"))
-    picture = _render(axes, kind="png")
+    figure = axes.get_figure(root=True)
+    with mpl.rc_context(STYLE):
+        bounds = _settle(figure)
+    written = write_atomic(folder / "figures" / f"{name}.svg", _render(figure, bounds, kind="svg", fonts="none"))
+    picture = _render(figure, bounds, kind="png")
     write_atomic(written.with_suffix(".png"), picture)
-    outlines = _render(axes, kind="svg", fonts="path")
+    outlines = _render(figure, bounds, kind="svg", fonts="path")
     if len(outlines) > LARGEST_SVG:
         image = "data:image/png;base64," + base64.b64encode(picture).decode()
     else:
         image = "data:image/svg+xml;base64," + base64.b64encode(outlines).decode()
-    return Figure(name=name, image=image, alt=alt, caption=caption)
+    return Figure(name=name, image=image, alt=alt, caption=caption, width=round(bounds.width * CSS_DPI))
 
 
-def _render(axes: Axes, *, kind: str, fonts: str = "path") -> bytes:
+def _settle(figure: Any) -> Any:
+    # lay out once for all three renderings: solving the layout takes longer than drawing
+    figure.draw_without_rendering()
+    figure.set_layout_engine(None)
+    return figure.get_tightbbox().padded(0.06)
+
+
+def _render(figure: Any, bounds: Any, *, kind: str, fonts: str = "path") -> bytes:
     buffer = io.BytesIO()
     metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
     with mpl.rc_context({**STYLE, "svg.fonttype": fonts}):
-        axes.get_figure(root=True).savefig(  # type: ignore[union-attr]
-            buffer, format=kind, dpi=PNG_DPI, bbox_inches="tight", pad_inches=0.06, facecolor="white", metadata=metadata
-        )
+        figure.savefig(buffer, format=kind, dpi=PNG_DPI, bbox_inches=bounds, facecolor="white", metadata=metadata)
     return buffer.getvalue()
 
 

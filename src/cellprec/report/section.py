@@ -68,12 +68,13 @@ class Alert:
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawn figure: its name, its image as a data URI, what is seen, and how to read it."""
+    """A drawn figure: its name, its image as a data URI, what is seen, how to read it, its width in CSS pixels."""
 
     name: str
     image: str
     alt: str
     caption: str
+    width: int
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,20 @@ def _kind(values: pd.Series) -> Kind:
     return {"i": "count", "u": "count", "f": "number"}.get(values.dtype.kind, "text")  # type: ignore[return-value]
 
 
+def with_interval(frame: pd.DataFrame, *, low: str = "low", high: str = "high", kind: Kind = "number") -> pd.DataFrame:
+    """Add the column ``interval``: both ends of an interval in one cell, as a reader takes them.
+
+    >>> import pandas as pd
+    >>> with_interval(pd.DataFrame({"low": [0.5], "high": [0.75]}))["interval"].tolist()
+    ['0.500 to 0.750']
+    """
+    if low not in frame or high not in frame:
+        return frame
+    ends = zip(frame[low], frame[high], strict=True)
+    words = [" to ".join(as_text(end, kind=kind) for end in pair) for pair in ends]
+    return frame.assign(interval=[MISSING if word == f"{MISSING} to {MISSING}" else word for word in words])
+
+
 def some(names: Sequence[str], *, top: int = 6) -> str:
     """Name the first few and count the rest.
 

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from cellprec.pl.forest import forest
-from cellprec.pl.roc import roc
+from cellprec.pl.forest import forest, readable
+from cellprec.pl.roc import boxes, roc
 from cellprec.report.figure import add_figure
 from cellprec.report.section import Alert, Parts, Section
-from cellprec.report.table import TOP, Column, as_text, counted, make_table, some
+from cellprec.report.table import TOP, Column, as_text, counted, make_table, some, with_interval
 
 if TYPE_CHECKING:
+    from anndata import AnnData
+
     from cellprec.report.section import RunFolder, Study
 
 CONFOUNDED_P = 0.05
 _ASSOCIATIONS = (
     Column("feature", "feature"),
     Column("n", "patients", "count"),
-    Column("n_positive", "with the outcome", "count"),
+    Column("n_positive", "with it", "count"),
     Column("effect", "AUC", "number"),
-    Column("low", "95 % from", "number"),
-    Column("high", "to", "number"),
+    Column("interval", "95 % interval"),
     Column("difference", "difference", "number"),
     Column("p", "p", "p"),
     Column("q", "q", "p"),
@@ -34,10 +36,9 @@ _PREDICTION = (
     Column("outcome", "outcome"),
     Column("model", "model"),
     Column("n", "patients", "count"),
-    Column("n_events", "with the outcome", "count"),
+    Column("n_events", "with it", "count"),
     Column("auc", "AUC", "number"),
-    Column("low", "95 % from", "number"),
-    Column("high", "to", "number"),
+    Column("interval", "95 % interval"),
     Column("p_permutation", "p (permutation)", "p"),
     Column("brier", "Brier", "number"),
     Column("verdict", "verdict"),
@@ -46,6 +47,7 @@ _CONFOUNDING = (
     Column("outcome", "outcome"),
     Column("column", "column"),
     Column("v", "Cramér's V", "number"),
+    Column("interval", "95 % interval"),
     Column("p", "p", "p"),
     Column("sentence", "what it means"),
 )
@@ -62,7 +64,7 @@ _PREDICTED = (
 )
 
 
-def section(run: RunFolder, study: Study) -> Section | None:  # noqa: ARG001 - all sections are called alike
+def section(run: RunFolder, study: Study) -> Section | None:
     """Return the chapter about biomarkers; None where the study asks for none.
 
     >>> from types import SimpleNamespace
@@ -73,7 +75,7 @@ def section(run: RunFolder, study: Study) -> Section | None:  # noqa: ARG001 - a
     if associations is None:
         return None
     prediction, predictions = run.table("biomarkers.prediction"), run.table("biomarkers.predictions")
-    confounding = run.table("biomarkers.confounding")
+    confounding, patients = run.table("biomarkers.confounding"), run.data("patients")
     parts = Parts()
     parts.alerts += confounding_alerts(confounding, associations)
     parts.alerts += _cannot_tell(associations, prediction)
@@ -81,16 +83,24 @@ def section(run: RunFolder, study: Study) -> Section | None:  # noqa: ARG001 - a
         _draw_forest(parts, run, str(outcome), own, place=place)
         if predictions is not None and (predictions["outcome"].astype(str) == str(outcome)).any():
             _draw_roc(parts, run, str(outcome), predictions, prediction, place=place)
+        if patients is not None:
+            _draw_boxes(parts, run, str(outcome), own, patients, _observed(study, str(outcome)), place=place)
         caption = f"{outcome}: features, the strongest first"
         source = "tables/biomarkers.associations.csv"
-        parts.tables.append(make_table(own, columns=_ASSOCIATIONS, caption=caption, source=source, top=TOP))
+        parts.tables.append(
+            make_table(with_interval(own), columns=_ASSOCIATIONS, caption=caption, source=source, top=TOP)
+        )
     if prediction is not None and len(prediction):
         source = "tables/biomarkers.prediction.csv"
-        parts.tables.append(make_table(prediction, columns=_PREDICTION, caption="Prediction", source=source))
+        parts.tables.append(
+            make_table(with_interval(prediction), columns=_PREDICTION, caption="Prediction", source=source)
+        )
     if confounding is not None and len(confounding):
         source = "tables/biomarkers.confounding.csv"
         caption = "What the outcome goes with by design"
-        parts.tables.append(make_table(confounding, columns=_CONFOUNDING, caption=caption, source=source))
+        parts.tables.append(
+            make_table(with_interval(confounding), columns=_CONFOUNDING, caption=caption, source=source)
+        )
     paragraphs = (_PREDICTED,) if prediction is not None else ()
     return parts.section(key="biomarkers", title="Biomarkers", lead=_LEAD, paragraphs=paragraphs)
 
@@ -101,7 +111,7 @@ def confounding_alerts(confounding: pd.DataFrame | None, associations: pd.DataFr
     >>> table = pd.DataFrame({"outcome": ["response"], "column": ["batch"], "p": [0.01], "sentence": ["Most were."]})
     >>> none = pd.DataFrame({"outcome": [], "feature": [], "verdict": []})
     >>> confounding_alerts(table, none)[0].title
-    'response goes with batch'
+    'response goes with the batch'
     """
     alerts = []
     if confounding is not None:
@@ -110,9 +120,11 @@ def confounding_alerts(confounding: pd.DataFrame | None, associations: pd.DataFr
             alerts.append(
                 Alert(
                     level="warning",
-                    title=f"{row['outcome']} goes with {row['column']}",
+                    title=f"{row['outcome']} goes with the batch ({row['column']})"
+                    if str(row["column"]) != "batch"
+                    else f"{row['outcome']} goes with the batch",
                     text=str(row["sentence"]),
-                    fix=f"Trust only features that also differ within each {row['column']} (column “p within batch”); "
+                    fix="Trust only features that also differ within each batch (column “p within batch”); "
                     "spread the patients over batches in the next experiment.",
                 )
             )
@@ -136,9 +148,8 @@ def _cannot_tell(associations: pd.DataFrame, prediction: pd.DataFrame | None) ->
         doubtful = prediction[prediction["verdict"].astype(str).str.lower().str.startswith("cannot tell")]
         for (outcome, verdict), own in doubtful.groupby(["outcome", "verdict"], sort=False):
             models = some(own["model"].astype(str).tolist()) if "model" in own else "all models"
-            alerts.append(
-                Alert(level="info", title=f"No prediction of {outcome}", text=f"{verdict} (models: {models})")
-            )
+            title, text = f"No prediction of {outcome!s}", f"{verdict!s} (models: {models})"
+            alerts.append(Alert(level="info", title=title, text=text))
     verdicts = associations["verdict"].astype(str).str.lower()
     silent = associations[verdicts.str.startswith("cannot tell")]
     for outcome, own in silent.groupby("outcome", sort=False):
@@ -155,6 +166,7 @@ def _cannot_tell(associations: pd.DataFrame, prediction: pd.DataFrame | None) ->
 
 def _draw_forest(parts: Parts, run: RunFolder, outcome: str, own: pd.DataFrame, *, place: int) -> None:
     counts = own["verdict"].astype(str).str.split(":").str[0].value_counts()
+    verdicts = some([f"{n} {verdict}" for verdict, n in zip(counts.index.astype(str), counts, strict=True)])
     first = own.iloc[0]
     add_figure(
         parts,
@@ -162,7 +174,7 @@ def _draw_forest(parts: Parts, run: RunFolder, outcome: str, own: pd.DataFrame, 
         lambda: forest(own),
         name=f"biomarkers.forest_{place}",
         alt=f"{outcome}: AUC with 95 % interval of the strongest of {counted(len(own), one='feature')} "
-        f"({some([f'{n} {verdict}' for verdict, n in counts.items()])}). First: {first['feature']}, AUC "
+        f"({verdicts}). First: {first['feature']}, AUC "
         f"{as_text(first['effect'], kind='number')} ({as_text(first['low'], kind='number')} to "
         f"{as_text(first['high'], kind='number')}), {first['verdict']}.",
         caption=f"{outcome}: the strongest features. Right of 0.5, higher in patients with the outcome; left, lower. "
@@ -186,10 +198,46 @@ def _draw_roc(
     add_figure(
         parts,
         run.path,
-        lambda: roc(predictions, outcome=outcome),
+        lambda: roc(predictions, outcome=outcome, table=prediction),
         name=f"biomarkers.roc_{place}",
         alt=f"{outcome}: sensitivity against false positive rate of each model, out of sample. AUC: {some(seen)}."
         if seen
         else f"{outcome}: sensitivity against false positive rate of each model, out of sample.",
         caption=f"{outcome}: how well patients never seen are told apart. The diagonal is guessing.",
     )
+
+
+def _observed(study: Study, outcome: str) -> pd.Series | None:
+    known = {o.name: o.yes for o in study.design.outcomes}.get(outcome, {})
+    held = pd.Series({str(patient): yes for patient, yes in known.items()}, name=outcome, dtype=float).dropna()
+    return held.astype(bool) if len(held) else None
+
+
+def _draw_boxes(
+    parts: Parts,
+    run: RunFolder,
+    outcome: str,
+    own: pd.DataFrame,
+    patients: AnnData,
+    observed: pd.Series | None,
+    *,
+    place: int,
+) -> None:
+    if observed is None:
+        return
+    verdicts = own["verdict"].astype(str)
+    chosen = [own[verdicts == "associated"].head(1), own[verdicts.str.startswith("confounded")].head(1)]
+    for number, (_, row) in enumerate(pd.concat(chosen).iterrows(), start=1):
+        feature = str(row["feature"])
+        if feature not in patients.var_names:
+            continue
+        add_figure(
+            parts,
+            run.path,
+            partial(boxes, patients, feature=feature, outcome=observed),
+            name=f"biomarkers.feature_{place}_{number}",
+            alt=f"{readable(feature)} in {int(observed.sum())} patients with {outcome} and {int((~observed).sum())} "
+            f"without, one point per patient. AUC {as_text(row['effect'], kind='number')}, {row['verdict']}.",
+            caption=f"{readable(feature)}: each point is a patient, its color and shape the batch. "
+            f"Verdict: {row['verdict']}.",
+        )

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from cellprec import keys
-from cellprec.pl.clones import rank_abundance, trajectories
-from cellprec.pl.interactive import clone_trajectories
-from cellprec.pl.summary import bars
-from cellprec.pl.volcano import volcano
-from cellprec.report.figure import add_figure, add_interactive
 from cellprec.report.section import Alert, Parts, Section
-from cellprec.report.table import Column, as_text, counted, make_table, some, span
+from cellprec.report.sections.clone_figures import (
+    NEGATIVE,
+    draw_clones,
+    draw_diversity,
+    draw_replicates,
+    draw_volcanoes,
+    ranked,
+)
+from cellprec.report.table import Column, as_text, counted, make_table, some, with_interval
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
     from cellprec.report.table import Table
 
 LOW_COVERAGE = 0.9
-MOST_VOLCANOES = 6
-NEGATIVE = "negative control"
 
 
 def section(run: RunFolder, study: Study) -> Section | None:
@@ -41,12 +41,15 @@ def section(run: RunFolder, study: Study) -> Section | None:
     clones = run.data("clones")
     parts = Parts()
     parts.alerts += [*_coverage_alerts(samples, clones), *control_alerts(contrasts)]
-    _draw_diversity(parts, run, samples)
+    draw_diversity(parts, run, samples)
     if clones is not None and clones.n_vars:
-        _draw_clones(parts, run, study, clones)
+        draw_clones(parts, run, study, clones)
     if tests is not None and len(tests) and contrasts is not None:
-        _draw_volcanoes(parts, run, tests, contrasts)
-    _add_tables(parts, samples, contrasts, tests, run.table("clones.replicates"))
+        draw_volcanoes(parts, run, tests, contrasts)
+    replicates = run.table("clones.replicates")
+    if replicates is not None and len(replicates):
+        draw_replicates(parts, run, replicates)
+    _add_tables(parts, samples, contrasts, tests, replicates)
     unit = str(clones.uns.get(keys.UNS, {}).get(keys.UNIT, "counts")) if clones is not None else "counts"
     n_clones = f"{clones.n_vars:,} clones" if clones is not None else "Clones"
     lead = (
@@ -93,7 +96,10 @@ def control_alerts(contrasts: pd.DataFrame | None) -> list[Alert]:
             )
         )
     doubtful = contrasts[contrasts["verdict"].astype(str).str.lower().str.startswith("cannot tell")]
-    alerts += [Alert(level="info", title=f"{row['contrast']}: {row['verdict']}") for _, row in doubtful.iterrows()]
+    for verdict, own in doubtful.groupby("verdict", sort=False):
+        names = own["contrast"].astype(str).tolist()
+        title = f"{names[0]}: {verdict}" if len(names) == 1 else f"{len(names)} contrasts: {verdict}"
+        alerts.append(Alert(level="info", title=title, text="" if len(names) == 1 else f"{some(names)}."))
     return alerts
 
 
@@ -131,67 +137,6 @@ def _coverage_alerts(samples: pd.DataFrame, clones: AnnData | None) -> list[Aler
     return alerts
 
 
-def _draw_diversity(parts: Parts, run: RunFolder, samples: pd.DataFrame) -> None:
-    column = "hill_1_equal" if "hill_1_equal" in samples else "hill_1"
-    values = samples.assign(sample_id=samples["sample_id"].astype(str)).set_index("sample_id")[column]
-    values = values.sort_values(kind="stable")
-    add_figure(
-        parts,
-        run.path,
-        lambda: bars(values, label="effective number of clones"),
-        name="clones.diversity",
-        alt=f"Bars of the effective number of clones per sample, lowest first: {span(values, kind='number')}.",
-        caption="How many equally large clones would be as diverse as each sample (Hill number of order 1"
-        + (", at equal depth" if column.endswith("equal") else "")
-        + "). A low number: few clones rule.",
-    )
-
-
-def _draw_clones(parts: Parts, run: RunFolder, study: Study, clones: AnnData) -> None:
-    add_figure(
-        parts,
-        run.path,
-        lambda: trajectories(clones),
-        name="clones.trajectories",
-        alt=f"Shares of the largest of {clones.n_vars:,} clones in each arm and timepoint; the rest is grey.",
-        caption="The largest clones through arms and timepoints, all others in grey.",
-    )
-    add_figure(
-        parts,
-        run.path,
-        lambda: rank_abundance(clones),
-        name="clones.rank_abundance",
-        alt=f"Frequency of the clones of {clones.n_obs} samples against their rank, both on log scales.",
-        caption="Clone sizes from the largest to the smallest. A steep fall: few clones rule the sample.",
-    )
-    add_interactive(
-        parts,
-        lambda: clone_trajectories(clones, order=study.design.timepoints),
-        name="clones-trajectories",
-        alt="Lines of the mean frequency of the largest clones in each arm and timepoint, on a log scale.",
-        caption="The same clones to explore: point at a line to read its clone; click on a name in the legend to hide "
-        "it. No point means that the clone was not seen, not that it died.",
-    )
-
-
-def _draw_volcanoes(parts: Parts, run: RunFolder, tests: pd.DataFrame, contrasts: pd.DataFrame) -> None:
-    for number, row in enumerate(contrasts.head(MOST_VOLCANOES).itertuples(), start=1):
-        own = tests[tests["contrast"].astype(str) == str(row.contrast)]
-        if own.empty or own["p"].isna().all():
-            continue
-        calls = own["call"].astype(str).value_counts()
-        add_figure(
-            parts,
-            run.path,
-            partial(volcano, own, effect="log2fc", p="p", label="clone"),
-            name=f"clones.volcano_{number}",
-            alt=f"{row.contrast}: fold change against p-value of {len(own):,} clones; "
-            f"{int(calls.get('enriched', 0))} enriched, {int(calls.get('depleted', 0))} depleted.",
-            caption=f"{row.contrast}: each point is a clone; right, it grew; high, chance is an unlikely reason. "
-            f"{row.verdict}",
-        )
-
-
 def _add_tables(
     parts: Parts,
     samples: pd.DataFrame,
@@ -212,7 +157,7 @@ def _add_tables(
             Column("verdict", "verdict"),
         ]
         source = "tables/clones.contrasts.csv"
-        parts.tables.append(make_table(contrasts, columns=columns, caption="Contrasts", source=source))
+        parts.tables.append(make_table(ranked(contrasts), columns=columns, caption="Contrasts", source=source))
     if tests is not None and len(tests):
         parts.tables.append(_tests_table(tests))
     columns = [
@@ -220,34 +165,41 @@ def _add_tables(
         Column("total", "counts", "count"),
         Column("n_clones", "clones", "count"),
         Column("hill_1", "effective clones", "number"),
-        Column("hill_1_low", "95 % from", "number"),
-        Column("hill_1_high", "to", "number"),
+        Column("interval", "95 % interval"),
         Column("hill_1_equal", "at equal depth", "number"),
         Column("clonality", "clonality", "number"),
         Column("gini", "Gini", "number"),
         Column("coverage", "coverage", "fraction"),
     ]
     source = "tables/clones.samples.csv"
-    parts.tables.append(make_table(samples, columns=columns, caption="Diversity", source=source))
+    told = with_interval(samples, low="hill_1_low", high="hill_1_high")
+    parts.tables.append(make_table(told, columns=columns, caption="Diversity", source=source))
     if replicates is not None and len(replicates):
-        parts.tables.append(
-            make_table(
-                replicates, columns=[], keep_rest=True, caption="Replicates", source="tables/clones.replicates.csv"
-            )
-        )
+        columns = [
+            Column("patient_id", "patient"),
+            Column("arm", "arm"),
+            Column("timepoint", "timepoint"),
+            Column("sample_a", "one"),
+            Column("sample_b", "other"),
+            Column("r", "r (log frequency)", "number"),
+            Column("n_shared", "clones in both", "count"),
+            Column("top_overlap", "largest in common", "fraction"),
+            Column("control_overlap", "in control", "fraction"),
+        ]
+        source = "tables/clones.replicates.csv"
+        parts.tables.append(make_table(replicates, columns=columns, caption="Replicates", source=source))
 
 
 def _tests_table(tests: pd.DataFrame) -> Table:
     order = {"enriched": 0, "depleted": 1}
-    ranked = tests.assign(place=tests["call"].astype(str).map(order).fillna(2))
-    ranked = ranked.sort_values(["place", "p"], kind="stable")
+    ordered = tests.assign(place=tests["call"].astype(str).map(order).fillna(2))
+    ordered = ordered.sort_values(["place", "p"], kind="stable")
     columns = [
         Column("contrast", "contrast"),
         Column("clone", "clone"),
         Column("call", "call"),
         Column("log2fc", "log2 fold", "number"),
-        Column("low", "95 % from", "number"),
-        Column("high", "to", "number"),
+        Column("interval", "95 % interval"),
         Column("p", "p", "p"),
         Column("q", "q", "p"),
         Column("frequency_treated", "frequency", "fraction"),
@@ -256,4 +208,4 @@ def _tests_table(tests: pd.DataFrame) -> Table:
         Column("n_control", "n control", "count"),
     ]
     caption = "Clones, enriched ones first"
-    return make_table(ranked, columns=columns, caption=caption, source="tables/clones.tests.csv")
+    return make_table(with_interval(ordered), columns=columns, caption=caption, source="tables/clones.tests.csv")

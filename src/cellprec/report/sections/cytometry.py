@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 HEAVY_LOSS = 0.5  # a sample that loses more than half of its events is told to the reader
 MOSTLY_UNNAMED = 0.3
+MOST_INTERACTIVE = 6_000
 _KNOWN = {"sample_id", "n_events", "n_kept", "kept_fraction"}
 
 
@@ -146,11 +147,11 @@ def draw_embedding(parts: Parts, run: RunFolder, cells: AnnData, *, stage: str, 
     add_figure(parts, run.path, lambda: embedding(shown, color=color), name=f"{stage}.umap", alt=alt, caption=caption)
     add_interactive(
         parts,
-        lambda: interactive_embedding(shown, color=color, seed=seed),
+        lambda: interactive_embedding(cells, color=color, max_points=MOST_INTERACTIVE, seed=seed),
         name=f"{stage}-umap",
         alt=f"The same map to explore. {alt}",
-        caption="The same map to explore: point at a cell to see its sample; click on a name in the legend to hide it. "
-        "A random part of the cells, so that it stays quick.",
+        caption="The same map to explore: point at a cell to see its sample; click on a name in the legend to hide it."
+        + (f" A random {MOST_INTERACTIVE:,} of them, so that it stays quick." if len(shown) > MOST_INTERACTIVE else ""),
     )
 
 
@@ -162,7 +163,7 @@ def reasons(samples: pd.DataFrame, *, known: set[str]) -> list[Column]:
     ['margin']
     """
     return [
-        Column(str(name), str(name).removeprefix("n_").replace("_", " "), "count")
+        Column(str(name), str(name).removeprefix("n_").removeprefix("dropped_").replace("_", " "), "count")
         for name in samples.columns
         if name not in known and pd.api.types.is_numeric_dtype(samples[name])
     ]

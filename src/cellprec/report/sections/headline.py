@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cellprec.report.section import Section
+from cellprec.report.sections.clone_figures import ranked
 
 if TYPE_CHECKING:
     from cellprec.report.section import RunFolder, Study
 
-MOST_ANSWERS = 24
+MOST_CONTRASTS = 8
 
 
 def section(run: RunFolder, study: Study) -> Section | None:  # noqa: ARG001 - all sections are called alike
@@ -28,16 +29,14 @@ def section(run: RunFolder, study: Study) -> Section | None:  # noqa: ARG001 - a
         ("clones.contrasts", "contrast", "verdict"),
     ):
         table = run.table(name)
-        if table is not None:
+        if table is not None and len(table):
+            table = ranked(table).head(MOST_CONTRASTS) if name == "clones.contrasts" else table
             answers += list(zip(table[question].astype(str), table[answer].astype(str), strict=True))
     if not answers:
         return None
     return Section(
         key="headline",
         title="The answers",
-        lead="One sentence per question. The numbers behind each are in the sections below.",
-        answers=tuple(answers[:MOST_ANSWERS]),
-        paragraphs=(f"{len(answers) - MOST_ANSWERS:,} more are in the sections below.",)
-        if len(answers) > MOST_ANSWERS
-        else (),
+        lead="One answer per question. The numbers behind each, and all other contrasts, are in the sections below.",
+        answers=tuple(answers),
     )

@@ -93,7 +93,7 @@ def _cytometry(settings: Mapping[str, Used], run: RunFolder, study: Study) -> li
             text
             for name, text in (
                 ("margins", "events at the edge of a detector's range"),
-                ("doublets", "doublets (by area against height of forward scatter, or by DNA content)"),
+                ("doublets", "doublets (by area against height or width of forward scatter, or by DNA content)"),
             )
             if events.get(name)
         ]
@@ -203,13 +203,12 @@ def _biomarkers(settings: Mapping[str, Used], run: RunFolder, study: Study) -> l
     chosen = settings.get("biomarkers")
     if chosen is not None:
         asked = ", ".join(outcome.name for outcome in study.design.outcomes)
-        batch = chosen.get("batch") or "batch"
         said.append(
             f"Features were tested for association with {asked or 'each outcome'} by the Mann–Whitney test (Mann and "
-            "Whitney 1947) with the patient as the unit; effects are areas under the curve with 95 % intervals; "
-            "p-values were corrected over all features of an outcome (Benjamini and Hochberg 1995). Each test was "
-            f"repeated within the levels of {batch}, and features that go with the outcome only through it are named "
-            "as confounded."
+            "Whitney 1947) with the patient as the unit; effects are areas under the curve with 95 % intervals "
+            "(Newcombe 2006); p-values were corrected over all features of an outcome (Benjamini and Hochberg 1995). "
+            "Each test was repeated within batches (van Elteren 1960), and features that go with the outcome only through the batch "
+            "are named as confounded."
         )
         said.append(
             "Prediction used penalized logistic regression (Pedregosa et al. 2011) under nested cross-validation, with "

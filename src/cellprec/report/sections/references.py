@@ -13,8 +13,6 @@ REFERENCES: Final = {
     "Ecology 2012;93:2533–2547. doi:10.1890/11-1952.1",
     "Chao et al. 2014": "Chao A, et al. Rarefaction and extrapolation with Hill numbers. "
     "Ecol Monogr 2014;84:45–67. doi:10.1890/13-0133.1",
-    "DeLong et al. 1988": "DeLong ER, DeLong DM, Clarke-Pearson DL. Comparing the areas under two or more correlated "
-    "receiver operating characteristic curves. Biometrics 1988;44:837–845. doi:10.2307/2531595",
     "Gayoso et al. 2022": "Gayoso A, et al. A Python library for probabilistic analysis of single-cell omics data. "
     "Nat Biotechnol 2022;40:163–166. doi:10.1038/s41587-021-01206-w",
     "Lopez et al. 2018": "Lopez R, et al. Deep generative modeling for single-cell transcriptomics. "
@@ -25,6 +23,8 @@ REFERENCES: Final = {
     "dimension reduction. arXiv 2018:1802.03426",
     "Moore and Parks 2012": "Moore WA, Parks DR. Update for the logicle data scale including operational code "
     "implementations. Cytometry A 2012;81A:273–277. doi:10.1002/cyto.a.22030",
+    "Newcombe 2006": "Newcombe RG. Confidence intervals for an effect size measure based on the Mann–Whitney "
+    "statistic. Part 2. Stat Med 2006;25:559–573. doi:10.1002/sim.2324",
     "Parks et al. 2006": "Parks DR, Roederer M, Moore WA. A new “Logicle” display method avoids deceptive effects of "
     "logarithmic scaling for low signals and compensated data. Cytometry A 2006;69A:541–551. doi:10.1002/cyto.a.20258",
     "Pedregosa et al. 2011": "Pedregosa F, et al. Scikit-learn: machine learning in Python. "

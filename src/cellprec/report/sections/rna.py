@@ -18,13 +18,22 @@ from cellprec.report.sections.cytometry import (
     reasons,
     unnamed_alerts,
 )
-from cellprec.report.table import Column, as_text, counted, make_table, some, span
+from cellprec.report.table import Column, as_text, counted, make_table, some, span, with_interval
 
 if TYPE_CHECKING:
     from cellprec.report.section import RunFolder, Study
 
 FEW_CELLS = 100
-_KNOWN = {"sample_id", "n_cells", "n_kept", "kept_fraction", "median_umis", "median_genes", "median_mito"}
+_KNOWN = {
+    "sample_id",
+    "n_cells",
+    "n_kept",
+    "kept_fraction",
+    "fraction_kept",
+    "median_umis",
+    "median_genes",
+    "median_mito",
+}
 
 
 def section(run: RunFolder, study: Study) -> Section | None:
@@ -144,6 +153,7 @@ def _add_tables(
             Column("population", "population"),
             Column("confidence", "confidence", "number"),
             Column("markers", "marker genes"),
+            Column("top_markers", "marker genes"),
         ]
         ordered = clusters.sort_values("n", ascending=False, kind="stable")
         source = "tables/rna.clusters.csv"
@@ -154,9 +164,8 @@ def _add_tables(
             Column("n_cells", "cells", "count"),
             Column("n_detected", "with the CAR transcript", "count"),
             Column("fraction", "fraction", "fraction"),
-            Column("low", "95 % from", "fraction"),
-            Column("high", "to", "fraction"),
+            Column("interval", "95 % interval"),
         ]
-        ordered = car.sort_values("fraction", ascending=False, kind="stable")
+        ordered = with_interval(car, kind="fraction").sort_values("fraction", ascending=False, kind="stable")
         caption = "CAR transcript, the most first"
         parts.tables.append(make_table(ordered, columns=columns, caption=caption, source="tables/rna.car.csv"))
