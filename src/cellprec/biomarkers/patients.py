@@ -48,8 +48,7 @@ def patients(
     landmark: later and undated features do not enter. ``obs`` holds ``clinical`` and the batch; ``uns["batches"]``
     the batch of each patient per ``modality@timepoint``.
 
-    Raises JoinError where fewer than two patients, or no sample of a modality, stand in both; InputError for a
-    patient written twice.
+    Raises JoinError where both share fewer than two patients or no sample, InputError for a patient written twice.
 
     >>> sheet = pd.DataFrame({"sample_id": ["labs"], "modality": ["table"], "path": ["plasma.csv"]})
     >>> clinical = pd.DataFrame({"response": ["CR", "PD"]}, index=["P1", "P2"])
@@ -65,24 +64,18 @@ def patients(
     places = Places.read(sheet)
     notes = anndata.AnnData(shape=(0, 0))
     blocks: list[Block] = []
-    if cytometry is not None:
-        blocks += cell_blocks(cytometry, modality="cytometry", places=places, notes=notes, min_cells=min_cells)
-    if rna is not None:
-        blocks += cell_blocks(rna, modality="rna", places=places, notes=notes, min_cells=min_cells)
+    for modality, cells in (("cytometry", cytometry), ("rna", rna)):
+        if cells is not None:
+            blocks += cell_blocks(cells, modality=modality, places=places, notes=notes, min_cells=min_cells)
     if clones is not None:
         blocks += clone_blocks(clones, places=places, notes=notes, min_cells=min_cells, seed=seed)
-    for sample_id, table in (tables or {}).items():
-        blocks.append(table_block(table, sample_id=sample_id, places=places))
+    blocks += [table_block(table, sample_id=name, places=places) for name, table in (tables or {}).items()]
     blocks = _before_landmark(blocks, until=until, notes=notes)
     measured = set(places.patients).union(*(block.values.index for block in blocks))
     shared = _shared(outcomes, measured=measured, notes=notes)
     adata = _assembled(blocks, patients=shared)
     adata.obs = _obs(outcomes.loc[shared], notes=notes)
-    batches = places.batches(shared)
-    if not batches.empty:
-        adata.uns["batches"] = batches.astype("category")
-    if keys.BATCH not in adata.obs:
-        adata.obs[keys.BATCH] = pd.Categorical(places.batch(shared).reindex(shared).fillna(""))
+    _add_batches(adata, places=places)
     adata.uns[keys.UNS] = notes.uns.get(keys.UNS, {})
     return adata
 
@@ -154,6 +147,16 @@ def _assembled(blocks: list[Block], *, patients: list[str]) -> AnnData:
     adata = anndata.AnnData(X=X, obs=pd.DataFrame(index=pd.Index(patients, dtype=str)), var=var)
     adata.layers[keys.MISSING] = missing.astype(np.float32)
     return adata
+
+
+def _add_batches(adata: AnnData, *, places: Places) -> None:
+    names = adata.obs_names.tolist()
+    batches = places.batches(names)
+    if not batches.empty:
+        adata.uns["batches"] = batches.astype("category")
+    # a batch that the clinical table states itself is kept
+    if keys.BATCH not in adata.obs:
+        adata.obs[keys.BATCH] = pd.Categorical(places.batch(names).reindex(names).fillna(""))
 
 
 def _obs(outcomes: pd.DataFrame, *, notes: AnnData) -> pd.DataFrame:
