@@ -66,8 +66,9 @@ def correct(
     is read as each other is learned from the data, and so is how much this varies from place to place (PCR errors,
     bad cycles); a negative binomial with these tells how many reads errors may give. A neighbor with more reads is a
     barcode of its own, however similar. (In a library of few barcodes, little tells how much error rates vary: there a
-    neighbor with less than a tenth of the reads is mostly held for an error.) Errors of errors follow to the barcode. With a
-    whitelist, sequences not on it go to the one neighbor that is, and are dropped if there is none.
+    neighbor with less than a tenth of the reads is mostly held for an error.) Errors of errors follow to the barcode.
+
+    With a whitelist, sequences not on it go to the one neighbor that is, and are dropped if there is none.
 
     Parameters
     ----------
