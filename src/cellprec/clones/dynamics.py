@@ -18,8 +18,7 @@ from cellprec.errors import UsageError
 
 Selection = Mapping[str, str | Sequence[str]]
 
-_MIN_CELLS = 1.0
-_INFORMATIVE_CELLS = 3.0
+_MIN_CELLS = 3.0
 _RULE_OF_THREE = 3.0
 _POWER = 0.8
 
@@ -91,15 +90,16 @@ def dynamics(
     the common one by as much as the clones' variances agree. Replicates that share a history before the conditions
     parted (one flask split after drift) make too small a null: no statistics can see that.
 
-    Where few cells found a culture that scale overstates how surprising an absence is; p is the larger of that test
-    and of one that takes the means as gamma distributed with the same variance (their ratio follows F).
+    Where few cells found a culture that scale overstates how surprising an absence is; p of a clone of which
+    one side saw less than the worth of a founding cell is the larger of that test and of one that takes the means as
+    gamma distributed with the same variance (their ratio follows F).
 
     *Composition.* Frequencies add to one, so a few clones that take over push all others down. A clone is called only
     if its share *and* its share relative to the typical clone (median shift over mid-abundance clones) move the same
     way; p is the larger of the two (intersection-union). Under takeover the many that lose share but not against each
     other are thus not "depleted", and those that only lose less than the others are not "enriched".
 
-    *Cannot tell.* Clones too rare for the drift seen (less than one founding cell expected in a condition), and
+    *Cannot tell.* Clones too rare for the drift seen (fewer than three founding cells expected in a condition), and
     all clones where no condition of the study has replicates.
 
     *Detection limit.* The control frequency above which a true ``min_fold`` rise would have been called with 80 %
@@ -125,7 +125,7 @@ def dynamics(
     base = _frequencies(adata, rows)
     if arms is None:
         base = _cannot(base, "no condition of this study has replicates: drift cannot be told from selection")
-        fixed: dict[str, object] = {"detection_limit": np.nan, "shift": np.nan, "cv2_source": "none"}
+        fixed: dict[str, float | str] = {"detection_limit": np.nan, "shift": np.nan, "cv2_source": "none"}
     else:
         base, fixed = _test(base, arms[:2], arms[2], alpha=alpha, min_fold=min_fold)
     base.insert(0, "contrast", name or f"{_say(treated)} vs {_say(control)}")
@@ -227,7 +227,7 @@ def _cannot(frame: pd.DataFrame, reason: str) -> pd.DataFrame:
 
 def _test(
     frame: pd.DataFrame, arms: tuple[_Arm, _Arm], study: list[_Arm], *, alpha: float, min_fold: float
-) -> tuple[pd.DataFrame, dict[str, object]]:
+) -> tuple[pd.DataFrame, dict[str, float | str]]:
     t, c = arms
     scale = Scale(t.drift.mean_with(c.drift))
     pooled = (t.mean + c.mean) / 2
@@ -252,10 +252,14 @@ def _test(
     total_df = df0 + df
     shift = _shift(t.mean, c.mean, tested & (c.mean > 0), pooled)
     difference = _difference(scale, t.freq, c.freq)
-    robust = _difference(scale, t.freq * 2**-shift, c.freq)
+    # the higher side is brought down: bringing the other up would make evidence of clones that nobody could have seen
+    scale_t, scale_c = min(1.0, 2**-shift), min(1.0, 2**shift)
+    robust = _difference(scale, t.freq * scale_t, c.freq * scale_c)
     noise = spread * missed(pooled)
     p_share = np.maximum(_p(difference / error, total_df), _gamma_p(arms, t.mean, c.mean, noise=noise))
-    p_typical = np.maximum(_p(robust / error, total_df), _gamma_p(arms, t.mean * 2**-shift, c.mean, noise=noise))
+    p_typical = np.maximum(
+        _p(robust / error, total_df), _gamma_p(arms, t.mean * scale_t, c.mean * scale_c, noise=noise)
+    )
     p = np.maximum(p_share, p_typical)
     # the interval is that of the more cautious of both tests, so that it holds 0 where p is above 0.05
     width = np.maximum(error, np.abs(difference) / np.maximum(stats.t.isf(p_share / 2, total_df), 1e-12))
@@ -278,18 +282,19 @@ def _difference(scale: Scale, treated: Floats, control: Floats) -> Floats:
 
 
 def _gamma_p(arms: Sequence[_Arm], treated: Floats, control: Floats, *, noise: Floats) -> Floats:
-    """Return the p-value of a ratio of gamma means, F distributed, half a founding cell added to each side.
+    """Return the p-value of a ratio of gamma means, F distributed, less than a founding cell taken as one.
 
     Where few cells found a culture, "not seen" lies many standard deviations off on the stabilized scale although
-    missing the clone is likely; here it is as likely as the number of founding cells makes it. Clones above the
-    detection limit of both sides need none of that: 0.
+    missing the clone is likely; here it is as likely as the number of founding cells makes it. 0 where each side saw
+    the worth of a founding cell.
     """
     pooled = np.maximum((treated + control) / 2, 1e-300)
     shape_t, shape_c = (arm.n / (arm.drift.cv2(pooled) * noise) for arm in arms)
-    ratio = (treated / pooled + 0.5 / shape_t) / (control / pooled + 0.5 / shape_c)
+    cells_t, cells_c = shape_t * treated / pooled, shape_c * control / pooled
+    ratio = np.maximum(cells_t, 1) / shape_t / (np.maximum(cells_c, 1) / shape_c)
     low, high = stats.f.cdf(ratio, 2 * shape_t, 2 * shape_c), stats.f.sf(ratio, 2 * shape_t, 2 * shape_c)
-    missed = (treated < _floor(arms[0])) | (control < _floor(arms[1]))
-    return np.asarray(np.where(missed, np.minimum(1, 2 * np.minimum(low, high)), 0.0))
+    absent = np.minimum(cells_t, cells_c) < 1
+    return np.asarray(np.where(absent, np.minimum(1, 2 * np.minimum(low, high)), 0.0))
 
 
 def _p(statistic: Floats, df: Floats) -> Floats:
@@ -303,7 +308,7 @@ def _own_variance(scale: Scale, arms: Sequence[_Arm]) -> tuple[Floats, Floats]:
         if arm.n < 2:
             continue
         # replicates that both missed the clone agree without telling anything
-        informative = arm.n / arm.drift.cv2(arm.mean) >= _INFORMATIVE_CELLS
+        informative = arm.n / arm.drift.cv2(arm.mean) >= _MIN_CELLS
         expected = scale.variance(arm.mean, drift=arm.drift)
         observed = scale.forward(arm.freq).var(axis=0, ddof=1) / np.maximum(expected, 1e-300)
         total += np.where(informative, (arm.n - 1) * observed, 0)
@@ -351,11 +356,14 @@ def _effects(
 
     estimate = fold(t.mean, c.mean)
     # a detection limit above what was seen on the other side is no change the other way
-    estimate = np.where(difference > 0, np.maximum(estimate, 0), np.minimum(estimate, 0))
+    estimate = np.where(np.sign(difference) * estimate > 0, estimate, 0.0)
     least, most = ends(difference - width), ends(difference + width)
     frame["log2fc"] = estimate
-    frame["low"] = np.where(least[0] < floor_t, -np.inf, np.minimum(fold(*least), estimate))
-    frame["high"] = np.where(most[1] < floor_c, np.inf, np.maximum(fold(*most), estimate))
+    low, high = np.minimum(fold(*least), estimate), np.maximum(fold(*most), estimate)
+    # an end beyond a detection limit is open, unless p says that the change has a sign
+    low = np.where(difference > width, np.maximum(low, 0), np.where(least[0] < floor_t, -np.inf, low))
+    high = np.where(difference < -width, np.minimum(high, 0), np.where(most[1] < floor_c, np.inf, high))
+    frame["low"], frame["high"] = low, high
     frame["log2fc_robust"] = estimate - shift
     frame["censored"] = (t.mean < floor_t) != (c.mean < floor_c)
 
@@ -410,7 +418,8 @@ def _limit(
     smallest = np.array([folds[np.argmax(row)] if row.any() else np.inf for row in enough(grid[:, None], folds)])
     return (
         float(grid[np.argmax(called)]) if called.any() else float("nan"),
-        lambda frequency: np.asarray(np.interp(frequency, grid, smallest)),
+        # the next rarer clone of the grid, so that nothing is interpolated towards infinity
+        lambda frequency: smallest[np.clip(np.searchsorted(grid, frequency) - 1, 0, len(grid) - 1)],
     )
 
 
