@@ -26,6 +26,7 @@ THRESHOLD: Final = "threshold"
 _SUREST: Final = 0.98
 _AGREEMENT: Final = 0.5
 _WEAKEST: Final = 0.15
+_MOST: Final = 0.6
 _MARGIN: Final = 0.2
 _DOUBT: Final = 0.1
 
@@ -38,8 +39,8 @@ def annotate(adata: AnnData, *, signs: pd.DataFrame | None = None) -> None:
     square root of its size, so that rare populations are seen. A cluster's score for a population is the log-likelihood
     ratio of its positive fractions against the average cluster, summed over the stated markers. The best population
     is taken if its markers agree (geometric mean at least 0.5, none below 0.15) and no other comes near (log ratio
-    0.2); where those that come near share a more general population of the table, that one is taken; else the
-    cluster stays ``unassigned``.
+    0.2); where those that come near share a more general population of the table, that one is taken, as it is where
+    what a population adds to it does not hold for 60 % of the events; else the cluster stays ``unassigned``.
 
     Reads ``X`` (transformed) and ``obs["cluster"]``, kept events for the fractions. Writes ``obs["population"]``,
     ``obs["population_confidence"]`` (0 to 1; agreement times the chance against the next population),
@@ -218,6 +219,8 @@ def _name(
     for g in range(len(positive)):
         rivals = np.flatnonzero(score[g] > score[g].max() - _MARGIN)
         chosen = _common(signs.to_numpy(), rivals=rivals, score=score[g])
+        if chosen is not None:
+            chosen = _sure(signs.to_numpy(), chosen=chosen, agrees=agrees[g])
         if not filled[g] or chosen is None or agreement[g, chosen] < _AGREEMENT or weakest[g, chosen] < _WEAKEST:
             names.append(keys.UNASSIGNED)
             continue
@@ -234,3 +237,14 @@ def _common(signs: NDArray[np.integer], *, rivals: NDArray[np.intp], score: NDAr
         return int(rivals[0])
     general = [i for i, row in enumerate(signs) if all(((row == 0) | (row == signs[rival])).all() for rival in rivals)]
     return max(general, key=lambda i: (float(score[i]), -i), default=None)
+
+
+def _sure(signs: NDArray[np.integer], *, chosen: int, agrees: NDArray[np.float64]) -> int:
+    """The population chosen, or the closest more general one where what it adds does not hold for most events."""
+    row = signs[chosen]
+    general = [i for i, other in enumerate(signs) if ((other == 0) | (other == row)).all() and (other != row).any()]
+    for i in sorted(general, key=lambda i: -int((signs[i] != 0).sum())):
+        added = (row != 0) & (signs[i] == 0)
+        if agrees[chosen, added].min() < _MOST:
+            return _sure(signs, chosen=i, agrees=agrees)
+    return chosen

@@ -34,7 +34,7 @@ _DEFAULT: Final = {
     "B cells": "CD19+ CD3- CD14- CD56- CD123-",
     "NK cells": "CD56+ CD3- CD19- CD14- CD123-",
     "Classical monocytes": "CD14+ CD3- CD19- CD56- CD16-",
-    "Non-classical monocytes": "CD16+ HLA-DR+ CD14- CD3- CD19- CD56-",
+    "Non-classical monocytes": "CD16+ HLA-DR+ CD14- CD3- CD19- CD56- CD123-",
     "Conventional dendritic cells": "HLA-DR+ CD11c+ CD14- CD16- CD3- CD19- CD56- CD123-",
     "Basophils": "CD123+ HLA-DR- CD3- CD19- CD14- CD56-",
     "Plasmacytoid dendritic cells": "HLA-DR+ CD123+ CD11c- CD14- CD3- CD19- CD56-",
