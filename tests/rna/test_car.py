@@ -54,11 +54,14 @@ def test_a_sample_without_kept_cells_has_no_fraction(cells):
     row = car_table(cells).set_index("sample_id").loc["P02"]
     assert row["n_cells"] == 0
     assert row[["fraction", "low", "high", "median_umis"]].isna().all()
+    assert row["reason"] == "cannot tell: no cell was kept"
 
 
-def test_table_before_car(cells):
-    with pytest.raises(InputError, match="not counted"):
-        car_table(cells)
+def test_without_a_transgene_the_table_cannot_tell(cells):
+    table = car_table(cells)
+    assert table["n_cells"].tolist() == [200, 200]
+    assert table["fraction"].isna().all()
+    assert set(table["reason"]) == {"cannot tell: no transgene was counted"}
 
 
 @pytest.mark.real

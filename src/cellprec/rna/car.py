@@ -71,11 +71,12 @@ def car_table(adata: AnnData) -> pd.DataFrame:
     """Tell, sample by sample, in how many of the kept cells the CAR was seen.
 
     Returns one row per sample: ``sample_id``, ``n_cells`` (kept cells), ``n_detected``, ``fraction``, ``low`` and
-    ``high`` (95 % Wilson interval), ``median_umis`` (CAR molecules of a detected cell). The interval tells how well
-    the cells at hand pin down the fraction within this one sample; it says nothing about other patients. A sample
-    without a kept cell has no fraction.
+    ``high`` (95 % Wilson interval), ``median_umis`` (CAR molecules of a detected cell), ``reason``. The interval tells
+    how well the cells at hand pin down the fraction within this one sample; it says nothing about other patients.
+    Where no transgene was counted, or a sample has no kept cell, the numbers are missing and ``reason`` says "cannot
+    tell" and why; it is empty elsewhere.
 
-    Raises InputError where the CAR was not counted yet. Source of the interval: Wilson 1927 (JASA 22:209).
+    Source of the interval: Wilson 1927 (JASA 22:209).
 
     >>> import anndata, numpy as np
     >>> adata = anndata.AnnData(np.array([[0, 5], [2, 5]], dtype="float32"))
@@ -85,27 +86,29 @@ def car_table(adata: AnnData) -> pd.DataFrame:
     >>> car_table(adata).round(2).to_dict("records")[0]["high"]
     0.91
     """
-    if keys.CAR_UMIS not in adata.obs:
-        raise InputError("the CAR was not counted yet", where="obs['car_umis']", fix="call cellprec.rna.car first")
     keep = kept(adata)
-    rows = []
     sample = samples_of(adata).to_numpy()
-    umis = adata.obs[keys.CAR_UMIS].to_numpy(dtype=float)
+    counted = keys.CAR_UMIS in adata.obs
+    umis = adata.obs[keys.CAR_UMIS].to_numpy(dtype=float) if counted else np.full(adata.n_obs, np.nan)
+    rows = []
     for name in sorted(set(sample)):
         mine = umis[(sample == name) & keep]
-        detected = mine[mine > 0]
-        low, high = (np.nan, np.nan)
-        if mine.size:
-            low, high = proportion_confint(detected.size, mine.size, alpha=0.05, method="wilson")
-        rows.append(
-            {
-                keys.SAMPLE_ID: name,
-                "n_cells": mine.size,
-                "n_detected": detected.size,
-                "fraction": detected.size / mine.size if mine.size else np.nan,
-                "low": float(low),
-                "high": float(high),
-                "median_umis": float(np.median(detected)) if detected.size else np.nan,
-            }
-        )
+        reason = "" if counted else "cannot tell: no transgene was counted"
+        if not mine.size:
+            reason = "cannot tell: no cell was kept"
+        rows.append({keys.SAMPLE_ID: name, "n_cells": mine.size, **_fraction(mine, told=not reason), "reason": reason})
     return pd.DataFrame(rows)
+
+
+def _fraction(umis: np.ndarray, *, told: bool) -> dict[str, float]:
+    if not told:
+        return dict.fromkeys(("n_detected", "fraction", "low", "high", "median_umis"), float("nan"))
+    detected = umis[umis > 0]
+    low, high = proportion_confint(detected.size, umis.size, alpha=0.05, method="wilson")
+    return {
+        "n_detected": detected.size,
+        "fraction": detected.size / umis.size,
+        "low": float(low),
+        "high": float(high),
+        "median_umis": float(np.median(detected)) if detected.size else float("nan"),
+    }
