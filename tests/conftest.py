@@ -18,7 +18,9 @@ CHANNELS = ("FSC-A", "FSC-H", "SSC-A", "FITC-A", "PE-A", "APC-A", "Time")
 MARKERS = ("", "", "", "CD3", "CD4", "CD19", "")
 
 
-def write_events(path: Path, *, seed: int, n: int = 400, markers: tuple[str, ...] = MARKERS, b_share: float = 0.4) -> None:
+def write_events(
+    path: Path, *, seed: int, n: int = 400, markers: tuple[str, ...] = MARKERS, b_share: float = 0.4
+) -> None:
     """Write an FCS file of CD4 T cells and B cells."""
     rng = np.random.default_rng(seed)
     is_b = rng.random(n) < b_share
@@ -26,7 +28,13 @@ def write_events(path: Path, *, seed: int, n: int = 400, markers: tuple[str, ...
     carries = np.column_stack([~is_b, ~is_b, is_b])
     forward = rng.normal(60_000, 4_000, n)
     events = np.column_stack(
-        [forward, forward * rng.normal(0.9, 0.01, n), rng.normal(20_000, 2_000, n), np.where(carries, high, low), np.arange(n)]
+        [
+            forward,
+            forward * rng.normal(0.9, 0.01, n),
+            rng.normal(20_000, 2_000, n),
+            np.where(carries, high, low),
+            np.arange(n),
+        ]
     )
     write_fcs(path, events, channels=CHANNELS, markers=markers, ranges=[262_144] * len(CHANNELS))
 
@@ -51,7 +59,9 @@ def make_study(tmp_path: Path) -> Callable[..., Path]:
         rows = [("labs", "table", "labs.csv", "", "baseline", "")]
         for i in range(n_fcs):
             write_events(root / f"{patients[i]}.fcs", seed=i)
-            rows.append((f"{patients[i]}_baseline", "cytometry", f"{patients[i]}.fcs", patients[i], "baseline", str(i % 2)))
+            rows.append(
+                (f"{patients[i]}_baseline", "cytometry", f"{patients[i]}.fcs", patients[i], "baseline", str(i % 2))
+            )
         sheet = pd.DataFrame(rows, columns=["sample_id", "modality", "path", "patient_id", "timepoint", "batch"])
         sheet.to_csv(root / "samples.csv", index=False)
         (root / "study.yaml").write_text(

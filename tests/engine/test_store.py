@@ -17,9 +17,14 @@ def test_a_failing_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> No
     target = tmp_path / "tables" / "a.b.csv"
     run.write_table(pd.DataFrame({"x": [1]}), "a", "b")
     before = target.read_bytes()
-    with pytest.raises(RuntimeError), run.writing(target) as path:
-        path.write_text("half")
-        raise RuntimeError
+
+    def break_off() -> None:
+        with run.writing(target) as path:
+            path.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        break_off()
     assert target.read_bytes() == before
     assert [p.name for p in target.parent.iterdir()] == ["a.b.csv"]
 

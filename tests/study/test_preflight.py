@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from tests.conftest import MARKERS, write_events
 
 from cellprec.errors import StudyError
 from cellprec.study.load import load_study
 from cellprec.study.preflight import preflight
-from tests.conftest import MARKERS, write_events
 
 
 def test_a_sound_study_has_no_problem(make_study: Callable[..., Path]) -> None:

@@ -1,1 +1,6 @@
 """Reads become barcodes."""
+
+from cellprec.barcodes.correct import correct
+from cellprec.barcodes.extract import extract
+
+__all__ = ["correct", "extract"]

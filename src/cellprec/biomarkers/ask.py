@@ -59,8 +59,8 @@ def ask(
             repeats=repeats,
             permutations=permutations,
         )
-        design = batches if batches is not None else pd.DataFrame(index=adata.obs_names)
-        design = design.assign(batch=batch) if batch is not None and design.empty else design
+        design = pd.DataFrame(index=adata.obs_names) if batch is None else pd.DataFrame({keys.BATCH: batch})
+        design = design if batches is None else design.join(batches)
         if len(design.columns):
             table = confounding(outcome, design)
             found["confounding"].append(table)

@@ -60,7 +60,7 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)
-    except Exception as error:  # noqa: BLE001 - no naked traceback reaches a biologist
+    except Exception as error:  # no naked traceback reaches a biologist
         if os.environ.get("CELLPREC_TRACEBACK"):
             raise
         fail(f"cellprec met a bug: {type(error).__name__}: {error}")

@@ -75,13 +75,10 @@ def compare(
         One row per contrast, and one row per contrast and clone.
     """
     if adata.uns[keys.UNS][keys.UNIT] == "cells" and {keys.PATIENT_ID, keys.TIMEPOINT} <= set(adata.obs):
-        tests = expansion(adata, timepoints=timepoints, alpha=alpha, min_fold=min_fold)
-        parts = (
-            [part.assign(detection_limit=np.nan, shift=np.nan) for _, part in tests.groupby("contrast")]
-            if len(tests)
-            else []
-        )
-        return _stacked(contrast_table(parts) if parts else None, _CONTRASTS), _stacked(tests, _TESTS)
+        pairs = expansion(adata, timepoints=timepoints, alpha=alpha, min_fold=min_fold)
+        pairs = pairs.assign(detection_limit=np.nan, shift=np.nan)
+        parts = [part for _, part in pairs.groupby("contrast")] if len(pairs) else []
+        return _stacked(contrast_table(parts) if parts else None, _CONTRASTS), _stacked(pairs, _TESTS)
     arm = control or _usual_control(adata)
     if keys.ARM not in adata.obs and keys.TIMEPOINT not in adata.obs:
         add_note(adata, "clones.no_design", "samples.csv has neither arm nor timepoint: there is nothing to compare")

@@ -64,7 +64,7 @@ def sample_table(adata: AnnData) -> pd.DataFrame:
 def sample_tables(samples: Mapping[str, AnnData]) -> pd.DataFrame:
     """Put the :func:`sample_table` of many samples under one another; a reason a sample did not meet counts 0."""
     table = pd.concat([sample_table(adata) for adata in samples.values()], ignore_index=True)
-    dropped = [column for column in table if str(column).startswith("dropped_")]
+    dropped = [str(column) for column in table if str(column).startswith("dropped_")]
     table[dropped] = table[dropped].fillna(0).astype(int)
     return table
 

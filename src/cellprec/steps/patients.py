@@ -19,9 +19,10 @@ def patients(
     clones: AnnData | None,
     table: Artifacts | None,
     *,
-    until: Annotated[list[str], "timepoints whose measurements may foretell; all if empty"] = [],  # noqa: B006
+    until: Annotated[list[str], "timepoints that may foretell; the first of the study if empty"] = [],  # noqa: B006
 ) -> Result:
     """Gather the features of every patient from all modalities."""
+    assert design.patients is not None  # noqa: S101 - the plan has no such step without patients.csv
     made = cp.biomarkers.patients(
         sheet=design.samples,
         clinical=design.patients,
@@ -29,6 +30,6 @@ def patients(
         rna=rna,
         clones=clones,
         tables=table or {},
-        until=tuple(until) or None,
+        until=tuple(until) or design.timepoints[:1] or None,
     )
     return Result(made, {"features": made.var.rename_axis("feature").reset_index()})
