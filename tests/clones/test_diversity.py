@@ -75,6 +75,11 @@ def test_a_low_depth_library_does_not_pull_the_others_down():
     assert np.isnan(found["hill_0_equal"].iloc[2])
 
 
+def test_numbers_of_a_sample_do_not_depend_on_its_neighbours():
+    adata = AnnData(np.array([[9, 4, 1], [8, 1, 5]], dtype=np.float32), obs=pd.DataFrame(index=["a", "b"]))
+    pd.testing.assert_series_equal(diversity(adata).loc["b"], diversity(adata[["b"]].copy()).loc["b"])
+
+
 def test_an_empty_library_cannot_be_measured():
     assert measure([0, 0], [1, 3]).iloc[0][["hill_1", "gini", "coverage"]].isna().all()
 

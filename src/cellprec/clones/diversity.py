@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
 import pandas as pd
 from anndata import AnnData
@@ -57,7 +59,8 @@ def diversity(adata: AnnData, *, n_boot: int = 200, seed: int = 0) -> pd.DataFra
     low = adata.obs[LOW_DEPTH].to_numpy(bool) if LOW_DEPTH in adata.obs else np.zeros(len(counts), dtype=bool)
     usable = totals[~low & (totals > 0)]
     depth = int(usable.min()) if len(usable) else 0
-    streams = np.random.default_rng(seed).spawn(len(counts))
+    # a stream per name: the numbers of a sample do not depend on which others there are
+    streams = [np.random.default_rng([seed, zlib.crc32(name.encode())]) for name in adata.obs_names]
     rows = []
     for sample, rng in zip(counts, streams, strict=True):
         rows.append(_measure(sample[sample > 0], depth, n_boot, rng))
