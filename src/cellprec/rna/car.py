@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 TRANSGENE = "transgene"
+_MEASURES = ("n_detected", "fraction", "low", "high", "median_umis")
 
 
 def car(adata: AnnData, *, transgenes: Sequence[str]) -> None:
@@ -73,8 +74,8 @@ def car_table(adata: AnnData) -> pd.DataFrame:
     Returns one row per sample: ``sample_id``, ``n_cells`` (kept cells), ``n_detected``, ``fraction``, ``low`` and
     ``high`` (95 % Wilson interval), ``median_umis`` (CAR molecules of a detected cell), ``reason``. The interval tells
     how well the cells at hand pin down the fraction within this one sample; it says nothing about other patients.
-    Where no transgene was counted, or a sample has no kept cell, the numbers are missing and ``reason`` says "cannot
-    tell" and why; it is empty elsewhere.
+    Where a sample has no kept cell, the numbers are missing and ``reason`` says "cannot tell" and why; it is empty
+    elsewhere. Where no transgene was counted, nothing was asked and the table has no rows.
 
     Source of the interval: Wilson 1927 (JASA 22:209).
 
@@ -88,21 +89,19 @@ def car_table(adata: AnnData) -> pd.DataFrame:
     """
     keep = kept(adata)
     sample = samples_of(adata).to_numpy()
-    counted = keys.CAR_UMIS in adata.obs
-    umis = adata.obs[keys.CAR_UMIS].to_numpy(dtype=float) if counted else np.full(adata.n_obs, np.nan)
     rows = []
-    for name in sorted(set(sample)):
-        mine = umis[(sample == name) & keep]
-        reason = "" if counted else "cannot tell: no transgene was counted"
-        if not mine.size:
-            reason = "cannot tell: no cell was kept"
-        rows.append({keys.SAMPLE_ID: name, "n_cells": mine.size, **_fraction(mine, told=not reason), "reason": reason})
-    return pd.DataFrame(rows)
+    if keys.CAR_UMIS in adata.obs:
+        umis = adata.obs[keys.CAR_UMIS].to_numpy(dtype=float)
+        for name in sorted(set(sample)):
+            mine = umis[(sample == name) & keep]
+            reason = "" if mine.size else "cannot tell: no cell was kept"
+            rows.append({keys.SAMPLE_ID: name, "n_cells": mine.size, **_fraction(mine), "reason": reason})
+    return pd.DataFrame(rows, columns=[keys.SAMPLE_ID, "n_cells", *_MEASURES, "reason"])
 
 
-def _fraction(umis: np.ndarray, *, told: bool) -> dict[str, float]:
-    if not told:
-        return dict.fromkeys(("n_detected", "fraction", "low", "high", "median_umis"), float("nan"))
+def _fraction(umis: np.ndarray) -> dict[str, float]:
+    if not umis.size:
+        return {"n_detected": 0, **dict.fromkeys(_MEASURES[1:], float("nan"))}
     detected = umis[umis > 0]
     low, high = proportion_confint(detected.size, umis.size, alpha=0.05, method="wilson")
     return {
