@@ -160,7 +160,9 @@ def clone_trajectories(
             )
         )
     _lay_out(figure, title=f"{len(named)} of {adata.n_vars:,} clones")
-    figure.update_yaxes(title="frequency (mean of replicates)", type="log", gridcolor="#EEEEEE", tickformat=".2%")
+    figure.update_yaxes(
+        title="frequency (mean of replicates)", type="log", gridcolor="#EEEEEE", tickformat=".2~%", automargin=True
+    )
     figure.update_xaxes(gridcolor="#EEEEEE", linecolor=GREY)
     return figure
 

@@ -89,9 +89,10 @@ def save_figure(folder: Path, axes: Axes, *, name: str, alt: str, caption: str) 
 
 def _settle(figure: Any) -> Any:
     # lay out once for all three renderings: solving the layout takes longer than drawing
+    figure.set_dpi(PNG_DPI)  # text is measured too small at few dots per inch, and long labels would be cut
     figure.draw_without_rendering()
     figure.set_layout_engine(None)
-    return figure.get_tightbbox().padded(0.06)
+    return figure.get_tightbbox().padded(0.1)
 
 
 def _render(figure: Any, bounds: Any, *, kind: str, fonts: str = "path") -> bytes:

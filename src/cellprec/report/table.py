@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-Kind = Literal["text", "count", "fraction", "number", "p"]
+Kind = Literal["text", "count", "fraction", "number", "p", "interval"]
 TOP = 20
 MISSING = "–"
 
@@ -53,7 +53,7 @@ def as_text(value: Any, *, kind: Kind = "text") -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)) or str(value) in {"", "<NA>", "NaT"}:
         return MISSING
     try:
-        number = float(value) if kind != "text" else None
+        number = None if kind in {"text", "interval"} else float(value)
     except (TypeError, ValueError):
         number = None
     if number is None:

@@ -24,7 +24,7 @@ _ASSOCIATIONS = (
     Column("n", "patients", "count"),
     Column("n_positive", "with it", "count"),
     Column("effect", "AUC", "number"),
-    Column("interval", "95 % interval"),
+    Column("interval", "95 % interval", "interval"),
     Column("difference", "difference", "number"),
     Column("p", "p", "p"),
     Column("q", "q", "p"),
@@ -38,7 +38,7 @@ _PREDICTION = (
     Column("n", "patients", "count"),
     Column("n_events", "with it", "count"),
     Column("auc", "AUC", "number"),
-    Column("interval", "95 % interval"),
+    Column("interval", "95 % interval", "interval"),
     Column("p_permutation", "p (permutation)", "p"),
     Column("brier", "Brier", "number"),
     Column("verdict", "verdict"),
@@ -47,7 +47,7 @@ _CONFOUNDING = (
     Column("outcome", "outcome"),
     Column("column", "column"),
     Column("v", "Cramér's V", "number"),
-    Column("interval", "95 % interval"),
+    Column("interval", "95 % interval", "interval"),
     Column("p", "p", "p"),
     Column("sentence", "what it means"),
 )
@@ -157,7 +157,7 @@ def _cannot_tell(associations: pd.DataFrame, prediction: pd.DataFrame | None) ->
         alerts.append(
             Alert(
                 level="info",
-                title=f"{outcome}: nothing can be said about {len(own):,} of {counted(total, one='feature')}",
+                title=f"{outcome!s}: nothing can be said about {len(own):,} of {counted(total, one='feature')}",
                 text=f"Most often: {own['verdict'].astype(str).mode().iloc[0]}.",
             )
         )

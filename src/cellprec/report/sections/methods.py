@@ -207,8 +207,8 @@ def _biomarkers(settings: Mapping[str, Used], run: RunFolder, study: Study) -> l
             f"Features were tested for association with {asked or 'each outcome'} by the Mann–Whitney test (Mann and "
             "Whitney 1947) with the patient as the unit; effects are areas under the curve with 95 % intervals "
             "(Newcombe 2006); p-values were corrected over all features of an outcome (Benjamini and Hochberg 1995). "
-            "Each test was repeated within batches (van Elteren 1960), and features that go with the outcome only through the batch "
-            "are named as confounded."
+            "Each test was repeated within batches (van Elteren 1960), and features that go with the outcome only "
+            "through the batch are named as confounded."
         )
         said.append(
             "Prediction used penalized logistic regression (Pedregosa et al. 2011) under nested cross-validation, with "

@@ -164,7 +164,7 @@ def _add_tables(
             Column("n_cells", "cells", "count"),
             Column("n_detected", "with the CAR transcript", "count"),
             Column("fraction", "fraction", "fraction"),
-            Column("interval", "95 % interval"),
+            Column("interval", "95 % interval", "interval"),
         ]
         ordered = with_interval(car, kind="fraction").sort_values("fraction", ascending=False, kind="stable")
         caption = "CAR transcript, the most first"
