@@ -15,6 +15,8 @@ from cellprec.errors import UsageError
 from cellprec.simulate import Culture, simulate_barcoding, simulate_counts, simulate_reads
 from cellprec.simulate.barcoding import LEFT, RIGHT
 
+TIGHT = Culture(expansion=2000, split=1000, passage=200)
+
 
 def exact_counts(path: Path) -> Counter[str]:
     with dnaio.open(path) as reads:
@@ -100,7 +102,7 @@ def test_the_study_is_complete(barcoding: Path) -> None:
 
 
 def test_a_null_experiment_has_drift_and_nothing_else() -> None:
-    adata = simulate_counts(resistant=0, n_clones=3000, replicates=3, n_reads=300_000, jackpots=0, seed=8)
+    adata = simulate_counts(resistant=0, n_clones=3000, n_reads=300_000, jackpots=0, seed=8, culture=TIGHT)
     assert adata.uns["truth"].empty
     frequency = adata.to_df(layer="frequency")
     common = frequency.columns[frequency.loc["vehicle_1":"vehicle_3"].mean() > 3e-4]

@@ -136,8 +136,8 @@ def simulate_counts(
     both
         Clones that resist all drugs.
     fold
-        Range of the expected fold of resistant clones over vehicle, drawn evenly in its logarithm. Resistant clones
-        are drawn from the middle nine tenths of clone sizes.
+        Range of the expected fold of resistant clones over vehicle, drawn evenly in its logarithm. They are neither
+        of the smallest quarter nor of the largest twentieth of clones.
     n_reads
         Reads per library.
     culture
@@ -209,7 +209,7 @@ def _plant(
 ) -> _Experiment:
     n = len(start)
     by_size = np.argsort(start, kind="stable")
-    chosen = rng.permutation(by_size[n // 20 : n - n // 20])[: resistant * len(drugs) + both]
+    chosen = rng.permutation(by_size[n // 4 : n - n // 20])[: resistant * len(drugs) + both]
     to_all = chosen[resistant * len(drugs) :]
     expected = start * rate / (start * rate).sum()
     relative: dict[str, Floats] = {VEHICLE: np.ones(n)}

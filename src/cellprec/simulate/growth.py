@@ -27,9 +27,9 @@ class Culture:
     """
 
     founders: float = 100
-    expansion: float = 2000
-    split: float = 1000
-    passage: float = 200
+    expansion: float = 10_000
+    split: float = 5000
+    passage: float = 1000
     kill: float = 0.99
     skew: float = 1.0
     fitness: float = 0.1
