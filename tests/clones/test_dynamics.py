@@ -90,6 +90,30 @@ def test_one_against_one_takes_its_variance_from_the_study_and_finds_a_takeover(
     assert not (one["call"] == "enriched").to_numpy()[fold == 1].any()
 
 
+def test_two_replicates_of_one_condition_are_their_own_yardstick(experiment):
+    adata, _ = experiment(5, n_clones=800, replicates=2, bottleneck=100)
+    sides = {"arm": "vehicle", "replicate": "1"}, {"arm": "vehicle", "replicate": "2"}
+    found = dynamics(adata, treated=sides[0], control=sides[1])
+    assert set(found["cv2_source"]) == {"replicates of the same condition"}
+    assert not found["call"].isin(CALLED).any()
+    assert 0.01 < (found["p"].dropna() < 0.05).mean() < 0.08
+    counts = np.asarray(adata.X).copy()
+    usual = np.argsort(-counts.sum(axis=0))[200]
+    counts[0, usual] *= 40
+    moved = dynamics(AnnData(counts, obs=adata.obs, var=adata.var), treated=sides[0], control=sides[1])
+    assert moved.index[moved["call"] == "enriched"].tolist() == [adata.var_names[usual]]
+
+
+def test_replicates_that_agree_in_nothing_can_tell_nothing(experiment):
+    adata, _ = experiment(6, n_clones=300, replicates=2)
+    rng = np.random.default_rng(0)
+    counts = np.array([rng.permutation(row) for row in np.asarray(adata.X)])
+    counts *= rng.gamma(0.3, 3, counts.shape).astype(np.float32)
+    found = dynamics(AnnData(np.round(counts), obs=adata.obs, var=adata.var), **ARMS)
+    assert not found["call"].isin(CALLED).any()
+    assert "differ too much" in found.loc[found["call"] == "cannot tell", "reason"].iloc[0]
+
+
 def test_without_replicates_nothing_can_be_told(experiment):
     adata, _ = experiment(5, n_clones=500, replicates=1, resistant=5)
     found = dynamics(adata, **ARMS)

@@ -18,6 +18,10 @@ from cellprec.errors import UsageError
 
 Selection = Mapping[str, str | Sequence[str]]
 
+_OWN = "own replicates"
+_ALIKE = "replicates of the same condition"
+_STUDY = "replicates of the whole study"
+
 _MIN_CELLS = 3.0
 _RULE_OF_THREE = 3.0
 _POWER = 0.8
@@ -28,7 +32,7 @@ class _Arm:
     freq: Floats
     depth: Floats
     drift: Drift
-    own: bool
+    source: str
 
     @property
     def n(self) -> int:
@@ -198,14 +202,16 @@ def _arms(adata: AnnData, rows: tuple[list[str], list[str]]) -> tuple[_Arm, _Arm
     shared = own[0] or own[1]
     if alike and shared is None:
         # one replicate against another: their own scatter is the drift, and only outliers can stand out of it
-        shared = fit_drift([np.vstack([freq for freq, _ in held])], depths=[np.concatenate([d for _, d in held])])
+        groups = [(np.vstack([freq for freq, _ in held]), np.concatenate([depth for _, depth in held]))]
+        shared = study = fit_drift([freq for freq, _ in groups], depths=[depth for _, depth in groups])
     arms = []
     for (freq, depth), drift in zip(held, own, strict=True):
         used = drift or (shared if alike else None) or study
         if used is None:
             return None
-        arms.append(_Arm(freq, depth, used, drift is not None))
-    everywhere = [_Arm(freq, depth, study, True) for freq, depth in groups] if study else []
+        source = _OWN if drift else _ALIKE if alike else _STUDY
+        arms.append(_Arm(freq, depth, used, source))
+    everywhere = [_Arm(freq, depth, study, _STUDY) for freq, depth in groups] if study else []
     return arms[0], arms[1], everywhere
 
 
@@ -219,6 +225,12 @@ def _frequencies(adata: AnnData, rows: tuple[list[str], list[str]]) -> pd.DataFr
     frame["frequency_treated"], frame["frequency_control"] = treated.mean(axis=0), control.mean(axis=0)
     frame["n_treated"], frame["n_control"] = len(treated), len(control)
     return frame
+
+
+def _reason(arms: tuple[_Arm, _Arm], usual: str) -> str:
+    if min(arm.n / arm.drift.phi for arm in arms) < _MIN_CELLS:
+        return "replicates of one condition differ too much, at any abundance"
+    return usual
 
 
 def _cannot(frame: pd.DataFrame, reason: str) -> pd.DataFrame:
@@ -242,7 +254,7 @@ def _test(
     if df0 == 0:
         prior, df0 = _study_prior(study)
     if df0 + df.max(initial=0) == 0:
-        return _cannot(frame, "too few clones seen in replicates to measure drift"), {
+        return _cannot(frame, _reason(arms, "too few clones seen in replicates to measure drift")), {
             "detection_limit": np.nan,
             "shift": np.nan,
             "cv2_source": "none",
@@ -263,17 +275,18 @@ def _test(
     p = np.maximum(p_share, p_typical)
     # the interval is that of the more cautious of both tests, so that it holds 0 where p is above 0.05
     width = np.maximum(error, np.abs(difference) / np.maximum(stats.t.isf(p_share / 2, total_df), 1e-12))
-    _effects(frame, scale, arms, difference, width * stats.t.ppf(0.975, total_df), shift)
+    _effects(frame, scale, arms, tested, difference, width * stats.t.ppf(0.975, total_df), shift)
     frame["p"] = np.where(tested, p, np.nan)
     frame.loc[tested, "q"] = multipletests(p[tested], method="fdr_bh")[1] if tested.any() else np.nan
     agree = np.sign(difference) == np.sign(robust)
+    frame["reason"] = np.where(tested, "", _reason(arms, "too rare for the drift between replicates"))
     _call(frame, tested, agree, difference > 0, alpha=alpha, min_fold=min_fold)
     significant = int((frame["q"] <= alpha).sum())
     threshold = alpha * max(significant, 1) / max(int(tested.sum()), 1)
     middle_df = float(np.median(total_df[tested])) if tested.any() else max(df0, 1.0)
     limit, folds = _limit(scale, arms, lambda f: prior * missed(f), middle_df, threshold, min_fold)
     frame["detectable_fold"] = np.where(tested, folds(np.maximum(c.mean, _floor(c))), np.nan)
-    source = "own replicates" if t.own and c.own else "replicates of the whole study"
+    source = next(arm.source for arm in sorted(arms, key=lambda arm: arm.source == _OWN))
     return frame, {"detection_limit": limit, "shift": shift, "cv2_source": source}
 
 
@@ -342,7 +355,13 @@ def _shift(treated: Floats, control: Floats, usable: np.ndarray, pooled: Floats)
 
 
 def _effects(
-    frame: pd.DataFrame, scale: Scale, arms: tuple[_Arm, _Arm], difference: Floats, width: Floats, shift: float
+    frame: pd.DataFrame,
+    scale: Scale,
+    arms: tuple[_Arm, _Arm],
+    tested: np.ndarray,
+    difference: Floats,
+    width: Floats,
+    shift: float,
 ) -> None:
     t, c = arms
     floor_t, floor_c = (_floor(arm) for arm in arms)
@@ -363,7 +382,7 @@ def _effects(
     # an end beyond a detection limit is open, unless p says that the change has a sign
     low = np.where(difference > width, np.maximum(low, 0), np.where(least[0] < floor_t, -np.inf, low))
     high = np.where(difference < -width, np.minimum(high, 0), np.where(most[1] < floor_c, np.inf, high))
-    frame["low"], frame["high"] = low, high
+    frame["low"], frame["high"] = np.where(tested, low, np.nan), np.where(tested, high, np.nan)
     frame["log2fc_robust"] = estimate - shift
     frame["censored"] = (t.mean < floor_t) != (c.mean < floor_c)
 
@@ -378,16 +397,16 @@ def _call(
     frame: pd.DataFrame, tested: np.ndarray, agree: np.ndarray, rises: np.ndarray, *, alpha: float, min_fold: float
 ) -> None:
     call = np.full(len(frame), "none", dtype=object)
-    reason = np.full(len(frame), "", dtype=object)
     bound = np.log2(min_fold)
     significant = (frame["q"] <= alpha).to_numpy()
     up, down = (frame["high"] >= bound).to_numpy(), (frame["low"] <= -bound).to_numpy()
     call[significant & agree & rises & up] = "enriched"
     call[significant & agree & ~rises & down] = "depleted"
-    reason[significant & (call == "none")] = f"changed, but by less than {min_fold:g}-fold"
     call[~tested] = "cannot tell"
-    reason[~tested] = "too rare for the drift between replicates"
-    frame["call"], frame["reason"] = call, reason
+    small = significant & agree & (call == "none")
+    frame.loc[small, "reason"] = f"changed, but by less than {min_fold:g}-fold"
+    frame.loc[significant & ~agree, "reason"] = "its share and its share against the typical clone moved apart"
+    frame.insert(list(frame.columns).index("reason"), "call", call)
 
 
 def _limit(

@@ -40,7 +40,7 @@ def volcano(
     alpha
         False discovery rate drawn as a line: the largest p that passes it.
     n_labels
-        How many names are written.
+        How many names are written at most; one that would lie on a stronger one is left out.
 
     Raises
     ------
@@ -79,18 +79,7 @@ def volcano(
         line = -np.log10(max(shown.loc[shown[q] <= alpha, p].max(), 10**-_CEILING))
         ax.axhline(line, color="black", linewidth=0.6, linestyle=":")
     ax.axvline(0, color="black", linewidth=0.6)
-    strongest = np.flatnonzero(found)[np.argsort(-y[found], kind="stable")][:n_labels]
-    for i in strongest:
-        left = x[i] > 0
-        offset = (-3, 3) if left else (3, 3)
-        ax.annotate(
-            names[i],
-            (x[i], y[i]),
-            offset,
-            textcoords="offset points",
-            fontsize="x-small",
-            ha="right" if left else "left",
-        )
+    _name(ax, x[found], y[found], names[found], n_labels)
     return ax
 
 
@@ -98,3 +87,18 @@ def _found(table: pd.DataFrame, call: str | None, q: str, p: str, alpha: float) 
     if call is not None and call in table:
         return ~table[call].astype(str).isin(["none", "cannot tell", "", "nan"]).to_numpy()
     return (table[q if q in table else p] <= alpha).to_numpy()
+
+
+def _name(ax: Axes, x: np.ndarray, y: np.ndarray, names: np.ndarray, n_labels: int) -> None:
+    """Write the names of the strongest, left out where one already stands in the way."""
+    height = max(float(np.ptp(ax.get_ylim())), 1e-9)
+    written: list[tuple[bool, float]] = []
+    for i in np.argsort(-y, kind="stable"):
+        left = bool(x[i] > 0)
+        if len(written) >= n_labels or any(same == left and abs(y[i] - at) < 0.04 * height for same, at in written):
+            continue
+        written.append((left, float(y[i])))
+        offset, side = ((-4, 0), "right") if left else ((4, 0), "left")
+        ax.annotate(
+            names[i], (x[i], y[i]), offset, textcoords="offset points", fontsize="x-small", ha=side, va="center"
+        )
