@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import traceback
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,8 @@ from cellprec.engine.plan import Task, plan
 from cellprec.engine.store import Receipt
 from cellprec.steps.catalogue import CATALOGUE
 from cellprec.study.config import Study
+
+_LOGGER = logging.getLogger("cellprec")
 
 
 class Progress:
@@ -38,6 +41,9 @@ class Progress:
             self._totals[task.step] = self._totals.get(task.step, 0) + 1
         log.parent.mkdir(parents=True, exist_ok=True)
         self._log = log.open("a", encoding="utf-8")
+        self._handler = logging.StreamHandler(self._log)
+        _LOGGER.addHandler(self._handler)
+        _LOGGER.propagate = False  # what goes wrong behind the scenes belongs into log.txt, not between the bars
 
     def __enter__(self) -> Progress:
         self._bars.start()
@@ -51,6 +57,7 @@ class Progress:
         self._bars.stop()
         if error is not None:
             self._write("stopped: " + "".join(traceback.format_exception(kind, error, trace)).rstrip())
+        _LOGGER.removeHandler(self._handler)
         self._log.close()
 
     def tell(self, task: Task, receipt: Receipt | None) -> None:

@@ -18,6 +18,7 @@ from cellprec.errors import UsageError
 DRUG = "drug"
 TIME = "time"
 NEGATIVE = "negative control"
+SAMPLING = "time, sampling only"
 
 
 @dataclass(frozen=True)
@@ -279,6 +280,9 @@ def _verdict(row: dict[str, object], result: pd.DataFrame) -> str:
                 f"{called} clones called between two halves of one control: calls of this study are not to be trusted"
             )
         return f"no clone called between two halves of one control, as it must be ({units})"
+    if row["kind"] == SAMPLING:
+        said = f"{row['n_enriched']} clonotypes take a larger and {row['n_depleted']} a smaller share than the draw of"
+        return f"{said} cells explains ({row['n_tested']:,} tested, one sample each: no replicates)"
     if not called:
         return f"no clone rose or fell by more than drift explains ({units})"
     return f"{row['n_enriched']} clones rose and {row['n_depleted']} fell by more than drift explains ({units})"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import cellprec as cp
+from cellprec.notes import add_note
 from cellprec.steps.contract import Artifacts, Design, Result, step
+
+FEWEST_CELLS: Final = 100
 
 
 @step(tables=("samples", "populations", "clusters", "car"), gpu="if available", mem_gb=8)
@@ -25,6 +28,9 @@ def rna(
     sheet = design.samples[design.samples["modality"] == "rna"]
     joined = cp.rna.join(cells, sheet=sheet)
     cp.rna.normalize(joined, n_top_genes=n_top_genes, batch_key=batch_key, seed=design.seed)
+    if integration == "scvi" and joined.n_obs < FEWEST_CELLS:
+        add_note(joined, "rna.few_cells", "too few cells for scVI: principal components were used", count=joined.n_obs)
+        integration = "none"
     if integration == "scvi":
         cp.integrate.scvi(joined, batch_key=batch_key, n_latent=n_latent, max_epochs=max_epochs, seed=design.seed)
     space = "X_scVI" if integration == "scvi" else "X_pca"
