@@ -100,9 +100,10 @@ def test_without_memory_markers_the_parents_are_named() -> None:
     annotate(adata)
     expected = {name: "CD4 T cells" if "CD4" in name else "CD8 T cells" if "CD8" in name else name for name in TYPES}
     assert named(adata) == expected
-    left_out = " ".join(notes(adata)["events.population_left_out"])
-    assert "CD4 T naive was not looked for: the panel has no CD45RA, CCR7" in left_out
-    assert "CD4 T effector memory cannot be told from CD4 T naive without CD45RA, CCR7" in left_out
+    left_out = notes(adata)["events.population_left_out"]
+    assert "not looked for, as the panel has no CD45RA, CCR7: CD4 T naive, CD8 T naive" in left_out
+    told = "not looked for, as it cannot be told from CD4 T naive without CD45RA, CCR7: CD4 T effector memory"
+    assert told in left_out
 
 
 def test_a_population_is_not_named_when_its_double_cannot_be_excluded() -> None:
@@ -126,13 +127,40 @@ def test_in_sorted_t_cells_no_b_cell_is_named() -> None:
     assert thresholds["CD19"] == "scale"
 
 
-def test_a_marker_with_one_hill_abstains_with_a_note() -> None:
+def test_a_marker_with_one_hill_names_nothing_that_hangs_on_it() -> None:
     adata = events(EVEN)
-    adata.X[:, MARKERS.index("CCR7")] = np.random.default_rng(0).normal(2, 0.6, adata.n_obs)
+    adata.X[:, MARKERS.index("CD45RA")] = np.random.default_rng(0).normal(1.2, 0.6, adata.n_obs)
     annotate(adata)
-    assert any("CCR7" in text for text in notes(adata)["events.no_valley"])
-    assert np.isnan(adata.var["threshold"]["CCR7"])
+    assert any("CD45RA" in text for text in notes(adata)["events.no_valley"])
+    assert np.isnan(adata.var["threshold"]["CD45RA"])
+    expected = {name: "CD4 T cells" if "CD4" in name else "CD8 T cells" if "CD8" in name else name for name in TYPES}
+    assert named(adata) == expected
+
+
+def test_a_marker_that_every_cell_carries_does_no_harm() -> None:
+    adata = events(EVEN)
+    adata.X[:, MARKERS.index("CCR7")] = np.random.default_rng(0).normal(4, 0.6, adata.n_obs)
+    adata.var_names = [*MARKERS[:7], "CD45"]
+    adata.var["channel"], adata.var["kind"] = list(adata.var_names), "fluorescence"
+    signs = default_signs().drop(columns=["CCR7", "CD45RA"]).drop_duplicates()
+    signs["CD45"] = 1
+    annotate(adata, signs=signs)
     assert named(adata)["B cells"] == "B cells"
+    assert named(adata)["CD4 T naive"] == "CD4 T cells"
+
+
+def test_populations_with_the_same_signs_are_not_named_by_their_order() -> None:
+    signs = pd.DataFrame({"CD3": [1, 1, -1], "CD19": [-1, -1, 1]}, index=["T", "also T", "B cells"])
+    adata = events(EVEN)
+    annotate(adata, signs=signs)
+    assert named(adata)["B cells"] == "B cells"
+    assert named(adata)["CD4 T naive"] == "unassigned"
+    assert any("same as for also T: T" in text for text in notes(adata)["events.population_left_out"])
+
+
+def test_two_columns_for_one_channel_are_refused() -> None:
+    with pytest.raises(InputError, match="one channel"):
+        annotate(events(EVEN), signs=pd.DataFrame({"CD3": [1], "CD3e": [1]}, index=["T"]))
 
 
 def test_dropped_events_do_not_count() -> None:

@@ -60,20 +60,13 @@ def annotate(adata: AnnData, *, signs: pd.DataFrame | None = None) -> None:
         raise UsageError("the events have no clusters", fix="call cluster first")
     clusters = adata.obs[keys.CLUSTER].astype("category")
     codes = clusters.cat.codes.to_numpy()
-    usable = _usable(adata, signs=default_signs() if signs is None else signs)
+    signs, markers = _match(adata, signs=default_signs() if signs is None else signs)
     kept = _kept(adata)
     sizes = np.bincount(codes[kept], minlength=len(clusters.cat.categories))
     weights = 1 / np.sqrt(np.maximum(sizes, 1))[codes]
-    found = {name: find_threshold(adata, channel=name, weights=weights, rows=kept) for name in usable.columns}
+    found = {name: find_threshold(adata, channel=name, weights=weights, rows=kept) for name in markers}
     adata.var[THRESHOLD] = [found[name].value if name in found else np.nan for name in adata.var_names]
-    silent = [name for name, threshold in found.items() if threshold.how == "none"]
-    for name in silent:
-        text = f"{name} shows one broad hill: it was not used to name populations"
-        add_note(adata, "events.no_valley", text)
-    usable = usable.drop(columns=silent)
-    usable = usable[(usable != 0).any(axis=1)]
-    if usable.empty:
-        raise InputError("no marker tells positive from negative events, so no population can be named")
+    usable = _usable(adata, signs=signs, seen=[name for name in markers if found[name].how != "none"])
     positive = _positive(adata, channels=list(usable.columns), codes=codes, kept=kept, n=len(sizes))
     named, confidence = _name(positive, signs=usable, filled=sizes > 0)
     adata.obs[keys.POPULATION] = pd.Categorical(
@@ -142,51 +135,76 @@ def _kept(adata: AnnData) -> NDArray[np.bool_]:
     return np.ones(adata.n_obs, dtype=bool)
 
 
-def _usable(adata: AnnData, *, signs: pd.DataFrame) -> pd.DataFrame:
-    """Signs of the populations that the panel can tell, columns renamed to the rows of ``var``."""
+def _match(adata: AnnData, *, signs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Signs as -1, 0 and +1, the markers of the panel renamed to rows of ``var``; and these rows."""
     wrong = ~signs.fillna(0).isin([-1, 0, 1])
     if wrong.any(axis=None):
         place = wrong.stack()[lambda cells: cells].index[0]
         raise InputError("a sign is neither +1, -1 nor 0", where=f"population {place[0]}, marker {place[1]}")
     if signs.index.has_duplicates:
         raise InputError(f"population {signs.index[signs.index.duplicated()][0]!r} stands in the sign table twice")
-    signs = signs.fillna(0).astype(int)
     found = find_channels(adata, names=[str(name) for name in signs.columns], within=lineage_channels(adata))
-    absent = [str(name) for name in signs.columns if name not in found]
-    lost = _left_out(adata, signs=signs, absent=absent)
-    usable = signs.drop(index=lost).drop(columns=absent).rename(columns=found)
-    usable = usable.T.groupby(level=0, sort=False).first().T if usable.columns.has_duplicates else usable
+    twice = [name for name in found if list(found.values()).count(found[name]) > 1]
+    if twice:
+        raise InputError(f"{' and '.join(twice)} of the sign table mean one channel", fix="keep one of these columns")
+    return signs.fillna(0).astype(int).rename(columns=found), list(found.values())
+
+
+def _usable(adata: AnnData, *, signs: pd.DataFrame, seen: list[str]) -> pd.DataFrame:
+    """The populations that the panel can tell, on the markers that tell positive from negative."""
+    silent = [str(name) for name in signs.columns if name in adata.var_names and name not in seen]
+    absent = [str(name) for name in signs.columns if name not in adata.var_names]
+    for name in silent:
+        add_note(adata, "events.no_valley", f"{name} shows one broad hill: it was not used to name populations")
+    lost = _left_out(signs, absent=absent, silent=silent)
+    lost |= _doubles(signs.drop(index=list(lost)), seen=seen)
+    for reason in dict.fromkeys(lost.values()):
+        names = ", ".join(population for population, why in lost.items() if why == reason)
+        add_note(adata, "events.population_left_out", f"not looked for, {reason}: {names}")
+    usable = signs.drop(index=list(lost))[seen]
     usable = usable.loc[(usable != 0).any(axis=1), (usable != 0).any(axis=0)]
     if usable.empty:
+        near = [miss for name in absent for miss in near_misses(adata, name=name)[:1]]
         raise InputError(
             "no population of the sign table can be told with this panel",
-            why=f"the panel lacks {', '.join(absent[:8])}" if absent else "the sign table is empty",
-            fix="name the markers of the sign table as in $PnS of the FCS files",
+            why="; ".join(dict.fromkeys(lost.values())) or "the sign table is empty",
+            fix="name the markers of the sign table as in $PnS of the FCS files"
+            + (f" (there are {', '.join(near[:5])})" if near else ""),
         )
     return usable
 
 
-def _left_out(adata: AnnData, *, signs: pd.DataFrame, absent: list[str]) -> list[str]:
-    """Populations that need a marker the panel lacks: to be seen, or to be told from one that cannot be seen."""
-    unseen: list[str] = []
-    for population in signs.index:
-        needed = [name for name in absent if signs.loc[population, name] > 0]
-        if needed:
-            near = [miss for name in needed for miss in near_misses(adata, name=name)[:1]]
-            hint = f" (near: {', '.join(near)})" if near else ""
-            text = f"{population} was not looked for: the panel has no {', '.join(needed)}{hint}"
-            add_note(adata, "events.population_left_out", text)
-            unseen.append(population)
-    alike: list[str] = []
-    for population in signs.index.difference(unseen, sort=False):
-        for other in unseen:
+def _left_out(signs: pd.DataFrame, *, absent: list[str], silent: list[str]) -> dict[str, str]:
+    """Populations that need a marker without an answer: to be seen, or to be told from one that cannot be seen."""
+    # a marker that all cells carry (CD45) is silent too, but no population is said to lack it
+    asked = [name for name in silent if (signs[name] < 0).any()]
+    lost: dict[str, str] = {}
+    for population, row in signs.iterrows():
+        missing, mute = ([name for name in names if row[name] > 0] for names in (absent, asked))
+        if missing:
+            lost[str(population)] = f"as the panel has no {', '.join(missing)}"
+        elif mute:
+            lost[str(population)] = f"as positive cannot be told from negative for {', '.join(mute)}"
+    for population in signs.index.difference(list(lost), sort=False):
+        for other in list(lost):
             opposite = signs.columns[signs.loc[population] * signs.loc[other] < 0]
-            if len(opposite) and opposite.isin(absent).all():
-                text = f"{population} cannot be told from {other} without {', '.join(opposite)}: it was not looked for"
-                add_note(adata, "events.population_left_out", text)
-                alike.append(population)
+            if len(opposite) and opposite.isin([*absent, *asked]).all():
+                lost[str(population)] = f"as it cannot be told from {other} without {', '.join(opposite)}"
                 break
-    return unseen + alike
+    return lost
+
+
+def _doubles(signs: pd.DataFrame, *, seen: list[str]) -> dict[str, str]:
+    """Populations that say the same as another on the markers left; of each group only the most general stays."""
+    lost: dict[str, str] = {}
+    for _, group in signs.groupby(list(seen)) if seen else ():
+        stated = (group != 0).sum(axis=1)
+        general = stated.index[stated == stated.min()]
+        for population in group.index.difference(general if len(general) == 1 else [], sort=False):
+            others = ", ".join(str(name) for name in group.index if name != population)
+            if others:
+                lost[str(population)] = f"as the markers that answer are the same as for {others}"
+    return lost
 
 
 def _positive(

@@ -22,7 +22,7 @@ _DEPTH: Final = 1.1
 _DEVIATIONS: Final = 2.5
 _VALLEY_SHARE: Final = 0.3
 # Otsu's cut explains 64 % of the variance of one normal distribution, whatever it means
-_OTSU_SHARE: Final = 0.75
+_OTSU_SHARE: Final = 0.70
 # arcsinh(x / 5): six counts, below which a mass channel holds background only
 _MASS_FLOOR: Final = 1.0
 _ONE_SIDED: Final = 0.9
@@ -41,7 +41,7 @@ def find_threshold(
     """Find the value from which on a marker counts as positive, on the transformed scale.
 
     The valley between two hills of the weighted distribution; where there is none, the cut of Otsu if it explains at
-    least 75 % of the variance; else the end of the background on the scale itself, if nearly all events lie
+    least 70 % of the variance; else the end of the background on the scale itself, if nearly all events lie
     on one side of it; else none (nan), because one broad hill does not say where it ends.
     Source: Otsu 1979, IEEE Trans Syst Man Cybern 9:62.
 
@@ -114,6 +114,7 @@ def _background_end(adata: AnnData, i: int) -> float:
         )
         # w was chosen to hold the negative half of the background; the other half mirrors it
         return float(zero + max(zero, 0.15))
-    if scale == "arcsinh" and str(row[keys.KIND]) == "mass":
+    # mass data that come transformed are arcsinh(x / 5) too
+    if scale in ("arcsinh", "none") and str(row[keys.KIND]) == "mass":
         return _MASS_FLOOR
     return np.nan

@@ -36,7 +36,9 @@ def embedding(adata: AnnData, *, color: str, basis: str = keys.X_UMAP, ax: Axes 
     """
     places = _places(adata, basis=basis)
     values = _values(adata, color=color)
-    ax = new_axes(ax, size=(5, 4))
+    if ax is None:
+        ax = new_axes(size=(5, 4))
+        ax.figure.set_dpi(_RASTER_DPI)
     drawn = np.isfinite(places).all(axis=1)
     style = {"s": _point_size(int(drawn.sum())), "linewidths": 0, "rasterized": True} | style
     if isinstance(values.dtype, pd.CategoricalDtype):
@@ -45,8 +47,6 @@ def embedding(adata: AnnData, *, color: str, basis: str = keys.X_UMAP, ax: Axes 
         _draw_numbers(ax, places[drawn], values[drawn].to_numpy(dtype=float), title=color, style=style)
     name = basis.removeprefix("X_").upper()
     ax.set(xlabel=f"{name} 1", ylabel=f"{name} 2", xticks=[], yticks=[])
-    if ax.figure.get_dpi() < _RASTER_DPI:
-        ax.figure.set_dpi(_RASTER_DPI)
     return ax
 
 
