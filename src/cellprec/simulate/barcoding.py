@@ -87,16 +87,7 @@ def simulate_barcoding(
         seed=seed,
     )
     with new_folder(folder) as root:
-        (root / "fastq").mkdir()
-        for i, sample in enumerate(libraries.obs_names):
-            simulate_reads(
-                root / "fastq" / f"{sample}.fastq.gz",
-                sequences=list(libraries.var_names),
-                counts=np.asarray(libraries.X[i]).astype(np.int64),
-                left=LEFT,
-                right=RIGHT,
-                seed=seed * 1000 + i,
-            )
+        _write_reads(root, libraries, seed=seed)
         sheet = libraries.obs.reset_index(drop=True)
         sheet.insert(1, keys.MODALITY, "fastq")
         sheet.insert(2, "path", [f"fastq/{sample}.fastq.gz" for sample in libraries.obs_names])
@@ -105,6 +96,19 @@ def simulate_barcoding(
         text = _STUDY.format(seed=seed, left=LEFT, right=RIGHT, length=BARCODE_LENGTH, vehicle=VEHICLE)
         (root / "study.yaml").write_text(text, encoding="utf-8")
     return Path(folder).expanduser().absolute() / "study.yaml"
+
+
+def _write_reads(root: Path, libraries: AnnData, *, seed: int) -> None:
+    (root / "fastq").mkdir()
+    for i, sample in enumerate(libraries.obs_names):
+        simulate_reads(
+            root / "fastq" / f"{sample}.fastq.gz",
+            sequences=list(libraries.var_names),
+            counts=np.asarray(libraries.X[i]).astype(np.int64),
+            left=LEFT,
+            right=RIGHT,
+            seed=seed * 1000 + i,
+        )
 
 
 def simulate_counts(
@@ -125,27 +129,19 @@ def simulate_counts(
 
     Parameters
     ----------
-    n_clones
-        Barcodes in the library.
-    replicates
-        Libraries of the pool, and flasks of each arm.
+    n_clones, replicates
+        Barcodes in the library; libraries of the pool, and flasks of each arm.
     drugs
         Arms beside vehicle; two drugs add their combination, which only clones that resist both withstand.
-    resistant
-        Clones that resist each drug alone; 0 makes a null experiment.
-    both
-        Clones that resist all drugs.
+    resistant, both
+        Clones that resist each drug alone, and all drugs; 0 makes a null experiment.
     fold
         Range of the expected fold of resistant clones over vehicle, drawn evenly in its logarithm. They are neither
         of the smallest quarter nor of the largest twentieth of clones.
-    n_reads
-        Reads per library.
-    culture
-        Numbers of cells at each bottleneck.
-    pcr_sd
-        SD of the log amplification of a clone in a library.
-    jackpots
-        Chance that a clone is over-amplified in a library, three-fold on average.
+    n_reads, culture
+        Reads per library; numbers of cells at each bottleneck.
+    pcr_sd, jackpots
+        SD of the log amplification of a clone in a library; chance that it is over-amplified, three-fold on average.
 
     Returns
     -------
@@ -165,23 +161,18 @@ def simulate_counts(
     >>> adata.shape, len(adata.uns["truth"])
     ((9, 300), 5)
     """
-    culture = culture or Culture()
     n_resistant = resistant * len(drugs) + both
     if n_resistant > 0.2 * n_clones:
         raise UsageError(f"{n_resistant} resistant clones are too many among {n_clones}", fix="Plant at most a fifth.")
     rng = np.random.default_rng(seed)
-    library = np.exp(rng.normal(0, culture.skew, n_clones))
-    library /= library.sum()
-    rate = np.exp(rng.normal(0, culture.fitness, n_clones))
+    culture = culture or Culture()
     sequences = _barcodes(n_clones, rng)
-
-    pool = grow_pool(library, culture=culture, rate=np.ones(n_clones), rng=rng)
+    rate = np.exp(rng.normal(0, culture.fitness, n_clones))
+    pool = grow_pool(n_clones, culture=culture, rng=rng)
     experiment = _plant(pool / pool.sum(), rate, drugs=drugs, resistant=resistant, both=both, fold=fold, rng=rng)
     rows = [("t0", "", "t0", i, pool) for i in range(1, replicates + 1)]
     for arm, relative in experiment.advantage.items():
-        survival = np.ones(n_clones)
-        if arm != VEHICLE:
-            survival = relative * min(1 - culture.kill, 1 / float(relative.max()))
+        survival = relative * (1.0 if arm == VEHICLE else min(1 - culture.kill, 1 / float(relative.max())))
         flasks = [treat(pool, survival=survival, culture=culture, rate=rate, rng=rng) for _ in range(replicates)]
         rows += [(arm, arm, "end", i, cells) for i, cells in enumerate(flasks, start=1)]
     reads = np.stack([_sequence(cells, n_reads, pcr_sd, jackpots, rng) for *_, cells in rows])

@@ -62,11 +62,11 @@ def sample(cells: Cells, *, n: float, rng: np.random.Generator) -> Cells:
     return rng.binomial(cells, chance)
 
 
-def grow_pool(library: Floats, *, culture: Culture, rate: Floats, rng: np.random.Generator) -> Cells:
-    """Transduce founders from the library and expand them to the pool that all flasks are split from."""
-    n = len(library)
-    founders = rng.poisson(library * culture.founders * n)
-    return expand(founders, rate=rate, target=culture.expansion * n, rng=rng)
+def grow_pool(n_clones: int, *, culture: Culture, rng: np.random.Generator) -> Cells:
+    """Transduce founders from a library of uneven clones and expand them to the pool that all flasks are split from."""
+    library = np.exp(rng.normal(0, culture.skew, n_clones))
+    founders = rng.poisson(library / library.mean() * culture.founders)
+    return expand(founders, rate=np.ones(n_clones), target=culture.expansion * n_clones, rng=rng)
 
 
 def treat(pool: Cells, *, survival: Floats, culture: Culture, rate: Floats, rng: np.random.Generator) -> Cells:
