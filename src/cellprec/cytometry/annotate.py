@@ -123,6 +123,7 @@ def cluster_table(adata: AnnData) -> pd.DataFrame:
     table = pd.DataFrame({"n": groups.size()})
     if keys.POPULATION in obs:
         table["population"] = groups[keys.POPULATION].first().astype(str)
+    if keys.POPULATION_CONFIDENCE in obs:
         table["confidence"] = groups[keys.POPULATION_CONFIDENCE].first().astype(float)
     table = table.join(medians).reindex(clusters.cat.categories.astype(str))
     table["n"] = table["n"].fillna(0).astype(int)
