@@ -110,7 +110,7 @@ def _pieces(clones: AnnData, *, order: tuple[str, ...]) -> list[Piece]:
             depth = pd.Series(_totals(clones)).groupby(names.to_numpy()).sum()
             followed.sort(key=lambda name: (-depth[name], name))
             own = [(name, clones[(names == name).to_numpy()]) for name in followed[:MOST_FOLLOWED]]
-            return [(name, part[:, _totals(part.T) > 0], keys.TIMEPOINT, "area") for name, part in own]
+            return [(name, part[:, _totals(part, axis=0) > 0], keys.TIMEPOINT, "area") for name, part in own]
     side = clones.copy()
     side.obs["group"] = _labels(side, order=order)
     return [("All groups", side, "group", "lines")]
@@ -131,8 +131,8 @@ def _groups(clones: AnnData) -> list[str]:
     return [str(name) for name in clones.obs["group"].cat.categories]
 
 
-def _totals(adata: AnnData) -> NDArray[np.float64]:
-    return np.asarray(adata.X.sum(axis=1), dtype=np.float64).ravel()
+def _totals(adata: AnnData, *, axis: int = 1) -> NDArray[np.float64]:
+    return np.asarray(adata.X.sum(axis=axis), dtype=np.float64).ravel()
 
 
 def draw_volcanoes(parts: Parts, run: RunFolder, tests: pd.DataFrame, contrasts: pd.DataFrame) -> None:
