@@ -232,6 +232,15 @@ def test_the_tables_add_up() -> None:
     assert clusters.loc["B cells", "CD19"] == pytest.approx(np.median(both.X[inside, MARKERS.index("CD19")]))
 
 
+def test_a_cluster_of_events_with_different_names_is_described_by_most_of_them() -> None:
+    adata = events({"B cells": 10})
+    adata.obs["population"] = pd.Categorical(["other"] * 3 + ["B cells"] * 7)
+    adata.obs["population_confidence"] = 1.0
+    row = cluster_table(adata).iloc[0]
+    assert row["population"] == "B cells"
+    assert row["confidence"] == pytest.approx(0.7)
+
+
 def test_a_sample_without_kept_events_has_no_fractions() -> None:
     both = anndata.concat([events(EVEN, sample="a"), events({"B cells": 50}, sample="b")], merge="same")
     both.obs["keep"] = (both.obs["sample_id"] == "a").to_numpy()

@@ -105,7 +105,8 @@ def population_table(adata: AnnData) -> pd.DataFrame:
 def cluster_table(adata: AnnData) -> pd.DataFrame:
     """Describe each cluster: its size, name, confidence, and the median of every lineage marker.
 
-    Columns ``cluster``, ``n`` (kept events), ``population``, ``confidence``, then one per marker (transformed scale).
+    Columns ``cluster``, ``n`` (kept events), ``population`` (that of most events), ``confidence`` (their mean, events
+    of other populations counting as 0), then one per marker (transformed scale).
 
     >>> import anndata, numpy as np, pandas as pd
     >>> obs = pd.DataFrame({"cluster": ["1", "1"], "population": "T", "population_confidence": 0.9}, index=["0", "1"])
@@ -122,9 +123,11 @@ def cluster_table(adata: AnnData) -> pd.DataFrame:
     groups = obs.groupby(obs[keys.CLUSTER].astype(str))
     table = pd.DataFrame({"n": groups.size()})
     if keys.POPULATION in obs:
-        table["population"] = groups[keys.POPULATION].first().astype(str)
+        table["population"] = groups[keys.POPULATION].agg(lambda names: str(names.astype(str).value_counts().index[0]))
     if keys.POPULATION_CONFIDENCE in obs:
-        table["confidence"] = groups[keys.POPULATION_CONFIDENCE].first().astype(float)
+        named = obs[keys.POPULATION].astype(str) == obs[keys.CLUSTER].astype(str).map(table["population"])
+        sure = obs[keys.POPULATION_CONFIDENCE].astype(float).where(named, 0.0)
+        table["confidence"] = sure.groupby(obs[keys.CLUSTER].astype(str)).mean()
     table = table.join(medians).reindex(clusters.cat.categories.astype(str))
     table["n"] = table["n"].fillna(0).astype(int)
     return table.rename_axis("cluster").reset_index()
