@@ -78,26 +78,36 @@ def clones() -> ad.AnnData:
 def test_replicates_are_averaged_and_time_is_in_order() -> None:
     figure = clone_trajectories(clones(), order=("d0", "d7"))
     drawn = {trace.name: trace for trace in figure.data}
-    assert drawn["a"].x == ("drug d0", "drug d7", "vehicle d7")
-    np.testing.assert_allclose(drawn["a"].y, [np.nan, 0.7, 0.1], rtol=1e-6)
-    np.testing.assert_allclose(drawn["c"].y, [0.5, np.nan, np.nan])
+    assert drawn["a"].x == ("d0", "d7"), "the arm with several timepoints is followed"
+    np.testing.assert_allclose(drawn["a"].y, [np.nan, 0.7], rtol=1e-6)
+    np.testing.assert_allclose(drawn["c"].y, [0.5, np.nan])
+
+
+def test_arms_at_one_timepoint_stand_side_by_side() -> None:
+    figure = clone_trajectories(clones()[:3])
+    drawn = {trace.name: trace for trace in figure.data}
+    assert drawn["a"].x == ("drug d7", "vehicle d7")
+    np.testing.assert_allclose(drawn["a"].y, [0.7, 0.1], rtol=1e-6)
+    assert not figure.layout.updatemenus
 
 
 def test_the_largest_anywhere_come_first() -> None:
-    assert [trace.name for trace in clone_trajectories(clones(), top=2).data] == ["b", "a"]
+    assert [trace.name for trace in clone_trajectories(clones()[:3], top=2).data] == ["b", "a"]
     assert [trace.name for trace in clone_trajectories(clones(), clones=["c"]).data] == ["c"]
     with pytest.raises(UsageError, match="zzz"):
         clone_trajectories(clones(), clones=["zzz"])
 
 
-def test_patients_are_not_averaged() -> None:
+def test_patients_are_chosen_from_a_menu_and_never_averaged() -> None:
     obs = pd.DataFrame({"patient_id": ["P1", "P1", "P2", "P2"], "timepoint": ["d0", "d7"] * 2})
     obs.index = obs.index.map("s{}".format)
     counts = np.array([[2, 8, 0], [5, 5, 0], [0, 0, 7], [0, 0, 7]], dtype="float32")
     adata = ad.AnnData(counts, obs=obs, var=pd.DataFrame(index=["P1:x", "P1:y", "P2:z"]))
-    drawn = {trace.name: trace.y.tolist() for trace in clone_trajectories(adata, order=("d0", "d7")).data}
-    assert {name: np.round(y, 3).tolist() for name, y in drawn.items()} == {
-        "P2:z": [1.0, 1.0],
-        "P1:y": [0.8, 0.5],
-        "P1:x": [0.2, 0.5],
-    }
+    figure = clone_trajectories(adata, order=("d0", "d7"))
+    drawn = [(trace.name, np.round(trace.y, 3).tolist(), trace.visible) for trace in figure.data]
+    assert drawn == [("P1:y", [0.8, 0.5], True), ("P1:x", [0.2, 0.5], True), ("P2:z", [1.0, 1.0], False)]
+    (menu,) = figure.layout.updatemenus
+    assert [(button.label, list(button.args[1])) for button in menu.buttons] == [
+        ("P1", [True, True, False]),
+        ("P2", [False, False, True]),
+    ]

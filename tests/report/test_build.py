@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cellprec.notes import Note
 from cellprec.report.build import SECTIONS, build_report
 
 
@@ -136,6 +137,13 @@ def test_each_trouble_has_its_alert(quick: None, case: Any, change: Any, said: s
     else:
         change(case.run.tables)
     assert said in page_of(case).text
+
+
+def test_notes_that_put_a_result_in_doubt_are_raised(quick: None, case: Any) -> None:
+    case.run.said += [Note("clones.pcr", f"PCR replicates agree poorly (r {r})", None, f"lib{r}") for r in (0.3, 0.4)]
+    text = page_of(case).text
+    assert "PCR replicates disagree (2 samples: lib0.3 and lib0.4)" in text
+    assert "PCR replicates agree poorly (r 0.3). And 1 more of this kind, under Notes." in text
 
 
 def test_found_and_planted_stand_side_by_side(built: Any) -> None:

@@ -99,29 +99,22 @@ def embedding(
 
 
 def clone_trajectories(
-    adata: AnnData,
-    *,
-    by: Sequence[str] = (keys.ARM, keys.TIMEPOINT),
-    clones: Sequence[str] = (),
-    top: int = 30,
-    order: Sequence[str] = (),
+    adata: AnnData, *, clones: Sequence[str] = (), top: int = 20, order: Sequence[str] = ()
 ) -> go.Figure:
-    """Follow single clones through arms and timepoints: mean frequency over replicates, on a log scale.
+    """Follow single clones over time or through arms: mean frequency over replicates, on a log scale.
 
-    Patients are never averaged: a clone is followed in the patient in whom it is largest.
-
-    A clone not seen in any replicate of a group has no point there: not seen is not the same as gone.
+    One view per patient where there are patients, else one per arm that has several timepoints, chosen from a menu;
+    else all arms side by side. Patients are never averaged. A clone not seen in any replicate of a group has no point
+    there: not seen is not the same as gone.
 
     Parameters
     ----------
     adata
         Samples × clones with ``layers["frequency"]``, or counts in X from which it is taken.
-    by
-        The columns of ``obs`` that make the groups on the x axis; those that are absent are left out.
     clones
-        The clones to follow; the ``top`` with the largest frequency in any group otherwise.
+        The clones to follow; in each view the ``top`` with the largest frequency otherwise.
     top
-        How many clones where none are named.
+        How many clones per view where none are named.
     order
         The order of the timepoints.
 
@@ -140,62 +133,87 @@ def clone_trajectories(
     unknown = [clone for clone in clones if clone not in adata.var_names]
     if unknown:
         raise UsageError(f"no clone is called {unknown[0]!r}", fix="Name clones of var_names.")
-    means = _clone_means(adata, by=[column for column in by if column in adata.obs], order=order)
-    if clones:
-        named = list(clones)
-    else:
-        named = means.max(axis=0).sort_values(ascending=False, kind="stable").head(top).index.tolist()
+    views = {}
+    for view, rows, groups in _views(adata.obs):
+        means = _group_means(adata[rows], groups=groups[rows], order=order)
+        largest = means.max(axis=0).sort_values(ascending=False, kind="stable").head(top)
+        views[view] = means[list(clones) or largest.index[largest > 0].tolist()]
+    names = list(dict.fromkeys(name for means in views.values() for name in means.columns))
+    shades = dict(zip(names, palette(len(names)), strict=True))
     figure = go.Figure()
-    for name, shade in zip(named, palette(len(named)), strict=True):
-        values = means[name].to_numpy(dtype=float)
-        figure.add_trace(
-            go.Scatter(
-                x=tuple(_plain(group) for group in means.index),
-                y=np.where(values > 0, values, np.nan),
-                mode="lines+markers",
-                name=_plain(str(name)),
-                line={"color": shade, "width": 1.5},
-                marker={"size": 6},
-                hovertemplate="%{x}<br>%{y:.3%}<extra>" + _plain(str(name)).replace("%", "&#37;") + "</extra>",
-            )
-        )
-    _lay_out(figure, title=f"{len(named)} of {adata.n_vars:,} clones")
+    for place, means in enumerate(views.values()):
+        for name in means.columns:
+            figure.add_trace(_line(means[name], shade=shades[name], visible=place == 0))
+    _lay_out(figure, title=f"{len(names)} of {adata.n_vars:,} clones")
+    if len(views) > 1:
+        _add_menu(figure, {view: len(means.columns) for view, means in views.items()})
     figure.update_yaxes(
-        title="frequency (mean of replicates)", type="log", gridcolor="#EEEEEE", tickformat=".2~%", automargin=True
+        title="frequency (mean of replicates)", type="log", gridcolor="#EEEEEE", tickformat=".2~p", automargin=True
     )
-    figure.update_xaxes(gridcolor="#EEEEEE", linecolor=GREY)
+    figure.update_xaxes(gridcolor="#EEEEEE", linecolor=GREY, type="category", automargin=True)
     return figure
 
 
-def _clone_means(adata: AnnData, *, by: list[str], order: Sequence[str]) -> pd.DataFrame:
-    """Mean frequency of each clone by group; a clone is followed in the patient in whom it is largest."""
-    patients = adata.obs[keys.PATIENT_ID].astype(str) if keys.PATIENT_ID in adata.obs else None
-    if patients is None or patients.nunique() < 2:
-        return _group_means(adata, by=by, order=order)
-    all_groups = _group_means(adata, by=by, order=order)
-    parts = [_group_means(adata[(patients == who).to_numpy()], by=by, order=order) for who in sorted(set(patients))]
-    largest = np.stack([part.max(axis=0).to_numpy() for part in parts]).argmax(axis=0)
-    chosen = [part.loc[:, largest == place] for place, part in enumerate(parts)]
-    joined: pd.DataFrame = pd.concat(chosen, axis=1)
-    return joined.reindex(index=all_groups.index, columns=all_groups.columns)
+def _views(obs: pd.DataFrame) -> list[tuple[str, Any, pd.Series]]:
+    words = pd.DataFrame({
+        column: obs[column].astype(object).fillna("").astype(str) if column in obs else ""
+        for column in (keys.PATIENT_ID, keys.ARM, keys.TIMEPOINT)
+    }, index=obs.index)  # fmt: skip
+    patient, arm, time = (words[column] for column in (keys.PATIENT_ID, keys.ARM, keys.TIMEPOINT))
+    if (patient != "").any():
+        groups = _joined(arm if arm.nunique() > 1 else None, time)
+        return [(who, (patient == who).to_numpy(), groups) for who in sorted(set(patient) - {""})]
+    several = time.groupby(arm.to_numpy()).nunique()
+    followed = [name for name in several.index[several > 1] if name]
+    if followed:
+        return [(name, (arm == name).to_numpy(), time) for name in followed]
+    return [("", np.ones(len(obs), dtype=bool), _joined(arm, time))]
 
 
-def _group_means(adata: AnnData, *, by: list[str], order: Sequence[str]) -> pd.DataFrame:
+def _joined(first: pd.Series | None, second: pd.Series) -> pd.Series:
+    joined = second if first is None else (first + " " + second).str.strip()
+    return joined.where(joined != "", second.index.astype(str))
+
+
+def _group_means(adata: AnnData, *, groups: pd.Series, order: Sequence[str]) -> pd.DataFrame:
     if keys.FREQUENCY in adata.layers:
         matrix = adata.layers[keys.FREQUENCY]
         values = np.asarray(matrix.toarray() if hasattr(matrix, "toarray") else matrix, dtype=float)
     else:
         counts = np.asarray(adata.X.toarray() if hasattr(adata.X, "toarray") else adata.X, dtype=float)
         values = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    frame = pd.DataFrame(values, index=adata.obs_names, columns=adata.var_names)
-    columns = [adata.obs[column].astype(str).replace("nan", "") for column in by]
-    groups = columns[0].str.cat(columns[1:], sep=" ") if columns else pd.Series(adata.obs_names, index=adata.obs_names)
-    rank = {str(timepoint): place for place, timepoint in enumerate(order)}
-    seen = pd.DataFrame({"group": groups.str.strip(), "place": range(adata.n_obs)}, index=adata.obs_names)
+    frame = pd.DataFrame(values, columns=adata.var_names)
+    seen = pd.DataFrame({"group": groups.to_numpy(), "place": 0})
     if keys.TIMEPOINT in adata.obs:
-        seen["place"] = adata.obs[keys.TIMEPOINT].astype(str).map(rank).fillna(len(rank)).to_numpy()
+        rank = {str(timepoint): place for place, timepoint in enumerate(order)}
+        seen["place"] = adata.obs[keys.TIMEPOINT].astype(str).map(rank).astype(float).fillna(len(rank)).to_numpy()
     names = seen.drop_duplicates("group").sort_values("place", kind="stable")["group"]
-    return frame.groupby(seen["group"].to_numpy()).mean().loc[names.tolist()]
+    means: pd.DataFrame = frame.groupby(seen["group"].to_numpy()).mean()
+    return means.loc[names.tolist()]
+
+
+def _line(values: pd.Series, *, shade: str, visible: bool) -> go.Scatter:
+    name = _plain(str(values.name))
+    numbers = values.to_numpy(dtype=float)
+    return go.Scatter(
+        x=tuple(_plain(str(group)) for group in values.index),
+        y=np.where(numbers > 0, numbers, np.nan),
+        mode="lines+markers",
+        name=name,
+        visible=visible,
+        line={"color": shade, "width": 1.5},
+        marker={"size": 6},
+        hovertemplate="%{x}<br>%{y:.3~p}<extra>" + name.replace("%", "&#37;") + "</extra>",
+    )
+
+
+def _add_menu(figure: go.Figure, lengths: dict[str, int]) -> None:
+    buttons = []
+    for view in lengths:
+        shown = [view == other for other, length in lengths.items() for _ in range(length)]
+        buttons.append({"label": _plain(view), "method": "restyle", "args": ["visible", shown]})
+    menu = {"buttons": buttons, "x": 1, "xanchor": "right", "y": 1.13, "yanchor": "top", "direction": "down"}
+    figure.update_layout(updatemenus=[menu])
 
 
 def _hover_texts(obs: pd.DataFrame, *, columns: Sequence[str]) -> np.ndarray[Any, Any]:

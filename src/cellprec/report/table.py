@@ -171,3 +171,12 @@ def span(values: pd.Series, *, kind: Kind) -> str:
     low, high = int(held.argmin()), int(held.argmax())
     first, last = (f"{as_text(held.iloc[i], kind=kind)} ({held.index[i]})" for i in (low, high))
     return f"from {first} to {last}"
+
+
+def upper(sentence: str) -> str:
+    """Begin a sentence with a capital and end it without its period, to be set by the caller.
+
+    >>> upper("no clone rose or fell.")
+    'No clone rose or fell'
+    """
+    return (sentence[:1].upper() + sentence[1:]).rstrip(". ")

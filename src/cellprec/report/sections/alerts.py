@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from cellprec.report.section import Alert
-from cellprec.report.table import counted, some
+from cellprec.report.table import counted, some, upper
 
 if TYPE_CHECKING:
+    from cellprec.notes import Note
     from cellprec.report.section import RunFolder, Study
 
 READS: Final = {
@@ -21,6 +22,29 @@ READS: Final = {
 """For each kind of file: the step that reads one, and the study-wide stage made of all of them."""
 
 
+LOUD_NOTES: Final = {
+    "barcodes.no_reads": ("No reads in the file", "Ask the sequencing facility for the file again."),
+    "barcodes.few": (
+        "Few reads hold a barcode",
+        "Check `left`, `right` and `pattern` under settings.reads in study.yaml against the construct.",
+    ),
+    "clones.pcr": (
+        "PCR replicates disagree",
+        "Trust the large clones only there; amplify from more template, or leave the library out.",
+    ),
+    "cells.stressed_sample": ("The cells look stressed", "Read this sample with care, or leave it out."),
+    "rna.unfiltered": (
+        "The matrix holds empty droplets",
+        "Name the filtered matrix in samples.csv (filtered_feature_bc_matrix).",
+    ),
+    "events.range_wrong": (
+        "The range of a detector is wrongly declared in the file",
+        "Events at its edge could not be recognized; ask for a new export.",
+    ),
+}
+"""Notes that put a result in doubt: what to say of them on top, and what to do."""
+
+
 def run_alerts(run: RunFolder, study: Study) -> list[Alert]:
     """Return the alerts about the run: what failed, and which stage has no result.
 
@@ -29,12 +53,27 @@ def run_alerts(run: RunFolder, study: Study) -> list[Alert]:
     >>> import pandas as pd
     >>> sheet = pd.DataFrame({"sample_id": ["a"], "modality": ["rna"]})
     >>> study = SimpleNamespace(design=SimpleNamespace(samples=sheet, patients=None, outcomes=()))
-    >>> run = SimpleNamespace(manifest=lambda: {"steps": [], "finished": "now"}, table=lambda name: None)
+    >>> run = SimpleNamespace(manifest=dict, table=lambda name: None, notes=list)
     >>> [alert.title for alert in run_alerts(run, study)]
     ['No result for the stage “rna”', '1 rna file was never processed']
     """
     steps = run.manifest().get("steps", [])
-    return [*_failed(steps), *_missing_stages(run, study, steps), *_unread(study, steps)]
+    return [*_failed(steps), *_missing_stages(run, study, steps), *_unread(study, steps), *_noted(run.notes())]
+
+
+def _noted(notes: list[Note]) -> list[Alert]:
+    """Raise the notes that put a result in doubt; all notes stand in their own section as well."""
+    alerts = []
+    for code, (title, fix) in LOUD_NOTES.items():
+        own = [note for note in notes if note.code == code]
+        if not own:
+            continue
+        names = list(dict.fromkeys(note.sample for note in own if note.sample))
+        who = f" ({counted(len(names), one='sample')}: {some(names)})" if names else ""
+        words = list(dict.fromkeys(note.text for note in own))
+        more = f" And {len(words) - 1} more of this kind, under Notes." if len(words) > 1 else ""
+        alerts.append(Alert(level="warning", title=f"{title}{who}", text=f"{upper(words[0])}.{more}", fix=fix))
+    return alerts
 
 
 def _failed(steps: list[dict[str, Any]]) -> list[Alert]:

@@ -15,7 +15,7 @@ from cellprec.pl.summary import bars
 from cellprec.pl.volcano import volcano
 from cellprec.report.figure import add_figure, add_interactive
 from cellprec.report.section import Parts
-from cellprec.report.table import as_text, counted, span
+from cellprec.report.table import as_text, counted, span, upper
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -87,9 +87,9 @@ def draw_clones(parts: Parts, run: RunFolder, study: Study, clones: AnnData) -> 
         parts,
         lambda: clone_trajectories(clones, order=order),
         name="clones-trajectories",
-        alt=f"Lines of the mean frequency of the largest of {clones.n_vars:,} clones by arm and timepoint, log scale.",
-        caption="The largest clones to explore: point at a line to read its clone; click on a name in the legend to "
-        "hide it. No point means that the clone was not seen, not that it died.",
+        alt=f"Lines of the mean frequency of the largest of {clones.n_vars:,} clones over time or by arm, log scale.",
+        caption="The largest clones to explore: choose an arm or a patient where there is a menu, point at a line to "
+        "read its clone, click on a name to hide it. No point means that the clone was not seen, not that it died.",
     )
 
 
@@ -150,17 +150,19 @@ def draw_volcanoes(parts: Parts, run: RunFolder, tests: pd.DataFrame, contrasts:
             alt=f"{row.contrast}: fold change against p-value of {len(own):,} clones; "
             f"{int(calls.get('enriched', 0))} enriched, {int(calls.get('depleted', 0))} depleted.",
             caption=f"{row.contrast}: each point is a clone; right, it grew; high, chance is an unlikely reason. "
-            f"{row.verdict}",
+            f"{upper(str(row.verdict))}.",
         )
 
 
 def draw_replicates(parts: Parts, run: RunFolder, replicates: pd.DataFrame) -> None:
     """Draw how alike replicates are, beside the control."""
     mean = replicates["top_overlap"].mean()
+    words = [column for column in (keys.PATIENT_ID, keys.ARM, keys.TIMEPOINT) if column in replicates]
+    shown = replicates.head(MOST_PAIRS).assign(**{name: replicates[name].fillna("") for name in words})
     add_figure(
         parts,
         run.path,
-        lambda: replicate_overlap(replicates.head(MOST_PAIRS)),
+        lambda: replicate_overlap(shown),
         name="clones.replicates",
         alt=f"Share of the largest clones in common between {counted(len(replicates), one='pair')} of replicates, "
         f"{as_text(mean, kind='fraction')} on average, with that of control replicates beside it.",

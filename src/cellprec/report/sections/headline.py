@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cellprec.report.section import Section
 from cellprec.report.sections.clone_figures import ranked
+from cellprec.report.table import upper
 
 if TYPE_CHECKING:
     from cellprec.report.section import RunFolder, Study
@@ -31,7 +32,8 @@ def section(run: RunFolder, study: Study) -> Section | None:  # noqa: ARG001 - a
         table = run.table(name)
         if table is not None and len(table):
             table = ranked(table).head(MOST_CONTRASTS) if name == "clones.contrasts" else table
-            answers += list(zip(table[question].astype(str), table[answer].astype(str), strict=True))
+            said = [f"{upper(text)}." for text in table[answer].astype(str)]
+            answers += list(zip(table[question].astype(str), said, strict=True))
     if not answers:
         return None
     return Section(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from cellprec.pl.summary import completeness
+from cellprec.pl.summary import STATES, completeness
 from cellprec.report.figure import add_figure
 from cellprec.report.section import Parts, Section
 from cellprec.report.sections.alerts import READS
@@ -41,7 +41,11 @@ def section(run: RunFolder, study: Study) -> Section | None:
     sheet = sheet.fillna("").astype(str)
     sheet = sheet.assign(state=_states(sheet, run.manifest().get("steps", [])))
     parts = Parts()
-    there = complete_table(sheet, timepoints=study.design.timepoints)
+    one_kind = sheet["modality"].nunique() == 1 and sheet.get("timepoint", pd.Series(dtype=str)).nunique() > 1
+    across = "timepoint" if one_kind else "modality"
+    there = complete_table(sheet, timepoints=study.design.timepoints, across=across)
+    columns = f"{there.shape[1]} {'timepoints' if one_kind else 'kinds of data'} ({', '.join(there.columns)})"
+    counts = {state: int((there == state).to_numpy().sum()) for state in STATES}
     n_failed = int((sheet["state"] == "failed").sum())
     n_absent = int((sheet["state"] == "absent").sum())
     add_figure(
@@ -49,10 +53,9 @@ def section(run: RunFolder, study: Study) -> Section | None:
         run.path,
         lambda: completeness(there),
         name="samples.completeness",
-        alt=f"Grid of {len(there)} rows by {there.shape[1]} kinds of data ({', '.join(there.columns)}): "
-        f"{int((there == 'present').to_numpy().sum())} filled, {int((there == 'failed').to_numpy().sum())} failed, "
-        f"{int((there == 'absent').to_numpy().sum())} empty.",
-        caption="Which data each tube has. Empty: never measured or never read; a cross: the file failed.",
+        alt=f"Grid of {len(there)} rows by {columns}: {counts['present']} filled, {counts['failed']} failed, "
+        f"{counts['absent']} empty.",
+        caption="Which data there are. Empty: never measured or never read; a cross: the file failed.",
     )
     order = sheet["state"].map(_SORT).sort_values(kind="stable").index
     shown = [c for c in _COLUMNS if c.key in sheet and (sheet[c.key].str.strip() != "").any()]
@@ -70,25 +73,26 @@ def section(run: RunFolder, study: Study) -> Section | None:
     return parts.section(key="samples", title="Samples", lead=lead + ".")
 
 
-def complete_table(sheet: pd.DataFrame, *, timepoints: tuple[str, ...] = ()) -> pd.DataFrame:
-    """Return rows (patient and timepoint, or arm, timepoint and replicate) by kinds of data, each with its state.
+def complete_table(sheet: pd.DataFrame, *, timepoints: tuple[str, ...] = (), across: str = "modality") -> pd.DataFrame:
+    """Return rows (patient, arm, timepoint, replicate) by kinds of data, or by timepoints, each with its state.
 
     >>> sheet = pd.DataFrame({"sample_id": ["a", "b"], "modality": ["rna", "vdj"], "patient_id": ["P1", "P1"]})
     >>> complete_table(sheet.assign(state=["present", "failed"])).loc["P1"].tolist()
     ['present', 'failed']
     """
-    columns = [c for c in ("patient_id", "arm", "timepoint", "replicate") if c in sheet]
+    columns = [c for c in ("patient_id", "arm", "timepoint", "replicate") if c in sheet and c != across]
     # what is the same for every file does not tell the rows apart
     columns = [c for c in columns if c == "patient_id" or sheet[c].nunique() > 1] or columns
     label = sheet[columns].agg(" ".join, axis=1).str.split().str.join(" ") if columns else sheet["sample_id"]
     label = label.where(label != "", sheet["sample_id"])
     rank = {timepoint: place for place, timepoint in enumerate(timepoints)}
     place = sheet["timepoint"].map(rank).fillna(len(rank)) if "timepoint" in sheet else pd.Series(0, index=sheet.index)
-    frame = pd.DataFrame({"label": label, "kind": sheet["modality"], "state": sheet["state"], "place": place})
+    frame = pd.DataFrame({"label": label, "kind": sheet[across], "state": sheet["state"], "place": place})
     frame["first"] = sheet[columns[0]] if columns else label
     rows = frame.sort_values(["first", "place", "label"], kind="stable")["label"].drop_duplicates().tolist()
     worst = frame.assign(order=frame["state"].map(_SORT)).sort_values("order").drop_duplicates(["label", "kind"])
-    kinds = [kind for kind in READS if kind in set(frame["kind"])]
+    known = list(READS) if across == "modality" else timepoints
+    kinds = [kind for kind in known if kind in set(frame["kind"])]
     kinds += sorted(set(frame["kind"]) - set(kinds))
     wide = worst.pivot_table(index="label", columns="kind", values="state", aggfunc="first")
     return wide.reindex(index=rows, columns=kinds).fillna("absent")
