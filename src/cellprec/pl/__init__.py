@@ -1,1 +1,28 @@
 """Plots, one kind a file: data first, axes back, nothing shown or saved."""
+
+from cellprec.pl.clones import enrichment_map, rank_abundance, replicate_overlap, trajectories
+from cellprec.pl.embedding import embedding
+from cellprec.pl.forest import forest
+from cellprec.pl.gating import density
+from cellprec.pl.populations import fractions, marker_heatmap
+from cellprec.pl.rna import car_fraction, dot_plot, qc_violins
+from cellprec.pl.roc import boxes, roc
+from cellprec.pl.volcano import volcano
+
+__all__ = [
+    "boxes",
+    "car_fraction",
+    "density",
+    "dot_plot",
+    "embedding",
+    "enrichment_map",
+    "forest",
+    "fractions",
+    "marker_heatmap",
+    "qc_violins",
+    "rank_abundance",
+    "replicate_overlap",
+    "roc",
+    "trajectories",
+    "volcano",
+]

@@ -16,7 +16,7 @@ def cytometry(
     *,
     populations: Annotated[Path | None, "CSV table of populations × markers with + and -"] = None,
     cofactor: Annotated[float | None, "arcsinh cofactor instead of logicle (mass cytometry: 5)"] = None,
-    n_clusters: Annotated[int, "number of clusters"] = 25,
+    n_clusters: Annotated[int, "number of clusters"] = 30,
     max_events: Annotated[int, "events taken per sample for the joint analysis"] = 100_000,
 ) -> Result:
     """Join all cytometry samples, transform, cluster and name the populations."""

@@ -1,0 +1,54 @@
+"""One study, two engines: the in-process runner and Snakemake leave the same bytes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cellprec.engine.plan import Task
+from cellprec.engine.runner import run_study
+from cellprec.study.load import load_study
+from tests.engine.test_runner import artifacts
+
+SNAKEFILE = Path(__file__).parents[2] / "pipelines" / "Snakefile"
+
+
+def snakemake(study: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run the pipeline as a core facility does, through Snakemake's command line."""
+    command = [sys.executable, "-m", "snakemake", "-s", str(SNAKEFILE), "--config", f"study={study}"]
+    command += ["--cores", "2", "--directory", str(study.parent), *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_both_engines_leave_equal_artifacts(make_study: Callable[..., Path]) -> None:
+    ours, theirs = make_study(folder="ours"), make_study(folder="theirs")
+    assert run_study(load_study(ours), jobs=2).exit_code == 0
+    done = snakemake(theirs)
+    assert done.returncode == 0, done.stderr[-3000:]
+    expected = artifacts(ours.parent / "results")
+    assert artifacts(theirs.parent / "results") == expected
+    assert {"data/cytometry.h5ad", "tables/biomarkers.associations.csv"} <= set(expected)
+    assert (theirs.parent / "results" / "report.html").is_file()
+    assert run_study(load_study(theirs), jobs=1).fresh == set(), "a run begun there goes on here"
+
+
+def test_snakemake_goes_on_without_a_corrupt_sample(make_study: Callable[..., Path]) -> None:
+    path = make_study()
+    bad = path.parent / "P02.fcs"
+    bad.write_bytes(bad.read_bytes()[:2000])
+    done = snakemake(path, "--until", "cytometry")
+    assert done.returncode == 0, done.stderr[-3000:]
+    outcomes = run_study(load_study(path), until="cytometry", jobs=1)
+    assert {task for task, r in outcomes.receipts.items() if r.status == "failed"} == {Task("events", "P02_baseline")}
+
+
+@pytest.mark.parametrize("what", ["rna", ""])
+def test_snakemake_refuses_a_study_that_cannot_be_read(tmp_path: Path, what: str) -> None:
+    (tmp_path / "study.yaml").write_text(f"nam: {what}\n")
+    done = snakemake(tmp_path / "study.yaml", "-n")
+    assert done.returncode != 0
+    assert "nam" in done.stdout + done.stderr
