@@ -173,6 +173,9 @@ def test_the_report_opens_silently_and_asks_for_nothing(browser: Browser, built:
     assert browser.requests(page) == []
     assert browser.evaluate("document.querySelectorAll('.plotly-plot').length") == 3
     assert browser.evaluate("document.querySelectorAll('.plotly-plot .main-svg .trace').length") > 20
+    buttons = browser.evaluate("[...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title).join('|')")
+    assert "Zoom in" in buttons
+    assert "Share" not in buttons, "plotly's own button to upload a plot must not be there"
     broken = "[...document.images].filter(i => !i.complete || !i.naturalWidth).length"
     assert browser.evaluate("document.images.length") > 10
     assert browser.evaluate(broken) == 0

@@ -69,7 +69,8 @@ def test_table_cells_are_the_numbers_of_the_run(built: Any) -> None:
         cells = [row.sample_id, f"{row.n_events:,}", f"{row.n_kept:,}", percent, f"{row.margin:,}", f"{row.doublet:,}"]
         assert cells in rows
     first = case.run.tables["biomarkers.associations"].iloc[0]
-    assert [first["feature"], "24", "12", "0.934", "0.804 to 0.999", "0.800", "2.1e-04"] in [row[:7] for row in rows]
+    cells = [first["feature"], "associated", "0.934", "0.804 to 0.999", "2.1e-04", "0.001", "2.1e-04", "0.500", "24"]
+    assert cells in [row[:9] for row in rows]
     best = case.run.tables["clones.tests"].sort_values("p", kind="stable").iloc[0]
     found = [row for row in rows if best["clone"] in row and best["contrast"] in row]
     assert found
@@ -243,6 +244,15 @@ def test_methods_say_only_what_ran(quick: None, case: Any) -> None:
     assert "scVI" not in methods
     assert "Lopez" not in methods
     assert "Smyth" in methods
+
+
+def test_notes_are_one_line_per_kind_and_all_in_a_file(built: Any) -> None:
+    case, text = built
+    rows = Page(text).rows
+    said = "events at the edge of a detector's range were set aside"
+    total = sum(note.count for note in case.run.said if note.code == "events.margin")
+    assert ["events.margin", said, f"{total:,}", "24 samples"] in rows
+    assert len(pd.read_csv(case.run.path / "tables" / "report.notes.csv")) == len(case.run.said)
 
 
 def test_settings_say_what_was_changed(built: Any) -> None:

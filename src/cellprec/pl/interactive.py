@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 MOST_POINTS: Final = 20_000
+_LABEL: Final = 24
 _FONT: Final = {"family": "system-ui, sans-serif", "size": 12}
 
 
@@ -139,7 +140,10 @@ def clone_trajectories(
         largest = means.max(axis=0).sort_values(ascending=False, kind="stable").head(top)
         views[view] = means[list(clones) or largest.index[largest > 0].tolist()]
     names = list(dict.fromkeys(name for means in views.values() for name in means.columns))
-    shades = dict(zip(names, palette(len(names)), strict=True))
+    shared = len(names) < sum(len(means.columns) for means in views.values())
+    # a clone keeps its color from arm to arm; clones of different patients need not differ in color
+    held = [names] if shared else [list(means.columns) for means in views.values()]
+    shades = {name: shade for part in held for name, shade in zip(part, palette(len(part)), strict=True)}
     figure = go.Figure()
     for place, means in enumerate(views.values()):
         for name in means.columns:
@@ -193,17 +197,19 @@ def _group_means(adata: AnnData, *, groups: pd.Series, order: Sequence[str]) -> 
 
 
 def _line(values: pd.Series, *, shade: str, visible: bool) -> go.Scatter:
-    name = _plain(str(values.name))
+    name = str(values.name)
+    # receptor sequences are longer than a legend is wide; the whole name is in the hover text
+    label = name if len(name) <= _LABEL else f"{name[: _LABEL // 2]}…{name[-_LABEL // 2 :]}"
     numbers = values.to_numpy(dtype=float)
     return go.Scatter(
         x=tuple(_plain(str(group)) for group in values.index),
         y=np.where(numbers > 0, numbers, np.nan),
         mode="lines+markers",
-        name=name,
+        name=_plain(label),
         visible=visible,
         line={"color": shade, "width": 1.5},
         marker={"size": 6},
-        hovertemplate="%{x}<br>%{y:.3~p}<extra>" + name.replace("%", "&#37;") + "</extra>",
+        hovertemplate=_plain(name).replace("%", "&#37;") + "<br>%{x}: %{y:.3~p}<extra></extra>",
     )
 
 
@@ -212,8 +218,8 @@ def _add_menu(figure: go.Figure, lengths: dict[str, int]) -> None:
     for view in lengths:
         shown = [view == other for other, length in lengths.items() for _ in range(length)]
         buttons.append({"label": _plain(view), "method": "restyle", "args": ["visible", shown]})
-    menu = {"buttons": buttons, "x": 1, "xanchor": "right", "y": 1.13, "yanchor": "top", "direction": "down"}
-    figure.update_layout(updatemenus=[menu])
+    menu = {"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "direction": "down"}
+    figure.update_layout(updatemenus=[menu], margin={"t": 90}, title={"y": 0.97})
 
 
 def _hover_texts(obs: pd.DataFrame, *, columns: Sequence[str]) -> np.ndarray[Any, Any]:

@@ -180,3 +180,13 @@ def upper(sentence: str) -> str:
     'No clone rose or fell'
     """
     return (sentence[:1].upper() + sentence[1:]).rstrip(". ")
+
+
+def short(name: str, *, most: int = 29) -> str:
+    """Shorten a long name in its middle, where names of clones differ least.
+
+    >>> short("ACGT"), short("P01:TRA:TGTGCCGAGGGGGA;TRB:TGTGCCAGTTCTTC", most=19)
+    ('ACGT', 'P01:TRA:T…CAGTTCTTC')
+    """
+    half = (most - 1) // 2
+    return name if len(name) <= most else f"{name[:half]}…{name[-half:]}"

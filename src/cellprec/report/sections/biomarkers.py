@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 CONFOUNDED_P = 0.05
 _ASSOCIATIONS = (
     Column("feature", "feature"),
-    Column("n", "patients", "count"),
-    Column("n_positive", "with it", "count"),
+    Column("verdict", "verdict"),
     Column("effect", "AUC", "number"),
     Column("interval", "95 % interval", "interval"),
-    Column("difference", "difference", "number"),
     Column("p", "p", "p"),
     Column("q", "q", "p"),
     Column("p_within_batch", "p within batch", "p"),
     Column("batch_p", "p of batch", "p"),
-    Column("verdict", "verdict"),
+    Column("n", "patients", "count"),
+    Column("n_positive", "with it", "count"),
+    Column("difference", "difference", "number"),
 )
 _PREDICTION = (
     Column("outcome", "outcome"),

@@ -15,7 +15,7 @@ from cellprec.pl.summary import bars
 from cellprec.pl.volcano import volcano
 from cellprec.report.figure import add_figure, add_interactive
 from cellprec.report.section import Parts
-from cellprec.report.table import as_text, counted, span, upper
+from cellprec.report.table import as_text, counted, short, span, upper
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 NEGATIVE = "negative control"
 MOST_VOLCANOES = 6
+FEWEST_FOR_VOLCANO = 20
 MOST_FOLLOWED = 6
 MOST_PAIRS = 40
 
@@ -139,13 +140,14 @@ def draw_volcanoes(parts: Parts, run: RunFolder, tests: pd.DataFrame, contrasts:
     """Draw one volcano per contrast, those with most calls first."""
     for number, row in enumerate(ranked(contrasts).head(MOST_VOLCANOES).itertuples(), start=1):
         own = tests[tests["contrast"].astype(str) == str(row.contrast)]
-        if own.empty or own["p"].isna().all():
+        if own["p"].notna().sum() < FEWEST_FOR_VOLCANO:
             continue
+        own = own.assign(short=[short(name) for name in own["clone"].astype(str)])
         calls = own["call"].astype(str).value_counts()
         add_figure(
             parts,
             run.path,
-            partial(volcano, own, effect="log2fc", p="p", label="clone"),
+            partial(volcano, own, effect="log2fc", p="p", label="short"),
             name=f"clones.volcano_{number}",
             alt=f"{row.contrast}: fold change against p-value of {len(own):,} clones; "
             f"{int(calls.get('enriched', 0))} enriched, {int(calls.get('depleted', 0))} depleted.",

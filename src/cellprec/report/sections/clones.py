@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -16,7 +17,7 @@ from cellprec.report.sections.clone_figures import (
     draw_volcanoes,
     ranked,
 )
-from cellprec.report.table import Column, as_text, counted, make_table, some, with_interval
+from cellprec.report.table import TOP, Column, as_text, counted, make_table, short, some, with_interval
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from cellprec.report.table import Table
 
 LOW_COVERAGE = 0.9
+SAMPLING = "sampling only"
 
 
 def section(run: RunFolder, study: Study) -> Section | None:
@@ -50,15 +52,32 @@ def section(run: RunFolder, study: Study) -> Section | None:
     if replicates is not None and len(replicates):
         draw_replicates(parts, run, replicates)
     _add_tables(parts, samples, contrasts, tests, replicates)
-    unit = str(clones.uns.get(keys.UNS, {}).get(keys.UNIT, "counts")) if clones is not None else "counts"
     n_clones = f"{clones.n_vars:,} clones" if clones is not None else "Clones"
-    lead = (
-        f"{n_clones} in {counted(len(samples), one='sample')}, counted in {unit}. A clone is called enriched or "
-        "depleted only if it changes more than replicates of the same arm differ from each other by chance: that "
-        "difference, from splitting, passaging and sequencing, is measured in this study and is the yardstick. "
-        "Frequencies are shares of a sample: where a few clones take over, the others fall without dying."
-    )
+    lead = f"{n_clones} in {counted(len(samples), one='sample')}, counted in {_unit(clones)}. {_yardstick(contrasts)}"
+    lead += "Frequencies are shares of a sample: where a few clones take over, the others fall without dying."
     return parts.section(key="clones", title="Clones", lead=lead)
+
+
+def _yardstick(contrasts: pd.DataFrame | None) -> str:
+    kinds = contrasts["kind"].astype(str) if contrasts is not None else pd.Series(dtype=str)
+    sampled = kinds.str.contains(SAMPLING)
+    said = ""
+    if (~sampled).any():
+        said += (
+            "A clone is called enriched or depleted only if it changes more than replicates of the same arm differ "
+            "from each other by chance: that difference, from splitting, passaging and sequencing, is measured in this "
+            "study and is the yardstick. "
+        )
+    if sampled.any():
+        said += (
+            "Where there is one sample per timepoint (“sampling only”), a call says only that the draw of cells does "
+            "not explain the change; nothing shows how much two samples of the same day would differ. "
+        )
+    return said
+
+
+def _unit(clones: AnnData | None) -> str:
+    return str(clones.uns.get(keys.UNS, {}).get(keys.UNIT, "counts")) if clones is not None else "counts"
 
 
 def control_alerts(contrasts: pd.DataFrame | None) -> list[Alert]:
@@ -127,7 +146,8 @@ def _coverage_alerts(samples: pd.DataFrame, clones: AnnData | None) -> list[Aler
             ]
             alerts.append(
                 Alert(
-                    level="warning",
+                    # cells are always few beside the clones of a repertoire; reads need not be
+                    level="info" if _unit(clones) == "cells" else "warning",
                     title=f"{counted(int(poor.sum()), one='sample')} seen to less than 90 %",
                     text=f"Estimated share of the sample that belongs to clones seen: {some(shown, top=8)}. "
                     "A clone that is not seen there is not a clone that died.",
@@ -193,7 +213,8 @@ def _add_tables(
 def _tests_table(tests: pd.DataFrame) -> Table:
     order = {"enriched": 0, "depleted": 1}
     ordered = tests.assign(place=tests["call"].astype(str).map(order).fillna(2))
-    ordered = ordered.sort_values(["place", "p"], kind="stable")
+    ordered = ordered.sort_values(["place", "p"], kind="stable").head(TOP)
+    ordered = ordered.assign(clone=[short(name) for name in ordered["clone"].astype(str)])
     columns = [
         Column("contrast", "contrast"),
         Column("clone", "clone"),
@@ -208,4 +229,5 @@ def _tests_table(tests: pd.DataFrame) -> Table:
         Column("n_control", "n control", "count"),
     ]
     caption = "Clones, enriched ones first"
-    return make_table(with_interval(ordered), columns=columns, caption=caption, source="tables/clones.tests.csv")
+    made = make_table(with_interval(ordered), columns=columns, caption=caption, source="tables/clones.tests.csv")
+    return replace(made, n_rows=len(tests))

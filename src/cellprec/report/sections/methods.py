@@ -179,18 +179,31 @@ def _clones(settings: Mapping[str, Used], run: RunFolder, study: Study) -> list[
             "Diversity is given as Hill numbers (Chao et al. 2014) with the coverage of each sample "
             "(Chao and Jost 2012)."
         )
-        tests = run.table("clones.tests")
-        if tests is not None and len(tests):
-            control = f" against {clones['control']}" if clones.get("control") else ""
-            fold, alpha = clones.get("min_fold"), clones.get("alpha")
-            said.append(
-                f"Clones were compared{control} on the log scale with the replicate as the unit; the variance between "
-                "replicates, drift at bottlenecks included, was estimated over clones and moderated by empirical Bayes "
-                "(Smyth 2004). P-values were corrected within each contrast (Benjamini and Hochberg 1995)"
-                + (f"; calls were made at a false discovery rate of {alpha}" if alpha is not None else "")
-                + (f" and at least {fold}-fold change." if fold is not None else ".")
-            )
+        said += _contrasts(clones, run.table("clones.contrasts"))
     return said
+
+
+def _contrasts(clones: Used, contrasts: pd.DataFrame | None) -> list[str]:
+    if contrasts is None or not len(contrasts):
+        return []
+    sampled = contrasts["kind"].astype(str).str.contains("sampling only")
+    said = []
+    if (~sampled).any():
+        control = f" against {clones['control']}" if clones.get("control") else ""
+        said.append(
+            f"Clones were compared{control} on the log scale with the replicate as the unit; the variance between "
+            "replicates, drift at bottlenecks included, was estimated over clones and moderated by empirical Bayes "
+            "(Smyth 2004)."
+        )
+    if sampled.any():
+        said.append(
+            "Where a patient has one sample per timepoint, clones were compared over time by Fisher's exact test on "
+            "cells, which speaks of the draw of cells alone."
+        )
+    fold, alpha = clones.get("min_fold"), clones.get("alpha")
+    called = f"; calls were made at a false discovery rate of {alpha}" if alpha is not None else ""
+    least = f" and at least {fold}-fold change" if fold is not None else ""
+    return [*said, f"P-values were corrected within each contrast (Benjamini and Hochberg 1995){called}{least}."]
 
 
 def _biomarkers(settings: Mapping[str, Used], run: RunFolder, study: Study) -> list[str]:  # noqa: ARG001

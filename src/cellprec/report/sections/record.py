@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from cellprec.engine.store import defused
+from cellprec.report.figure import write_atomic
 from cellprec.report.section import Section
 from cellprec.report.table import Column, counted, make_table
 from cellprec.steps.catalogue import CATALOGUE
@@ -13,6 +16,7 @@ from cellprec.steps.catalogue import CATALOGUE
 if TYPE_CHECKING:
     from cellprec.report.section import RunFolder, Study
 
+NOTES = "tables/report.notes.csv"
 _MOST_ROWS = 200
 
 
@@ -67,19 +71,35 @@ def notes_section(run: RunFolder, study: Study) -> Section | None:  # noqa: ARG0
         [{"code": n.code, "text": n.text, "count": n.count, "sample": n.sample} for n in notes],
         columns=["code", "text", "count", "sample"],
     )
+    write_atomic(run.path / NOTES, defused(frame).to_csv(index=False, lineterminator="\n"))
     columns = [
         Column("code", "code"),
         Column("text", "what"),
         Column("count", "count", "count"),
         Column("sample", "sample"),
     ]
-    # the same words about many samples are one line: a reader looks for what happened, then for whom
-    grouped = frame.groupby(["code", "text"], sort=False, dropna=False)
-    frame = grouped.agg(count=("count", lambda c: c.sum(min_count=1)), sample=("sample", _samples)).reset_index()
-    source = "the h5ad files, in uns"
-    table = make_table(frame, columns=columns, caption="Notes", top=_MOST_ROWS, source=source)
+    made = make_table(_by_code(frame), columns=columns, caption="Notes", top=_MOST_ROWS)
+    table = replace(made, source=f"{NOTES} ({counted(len(frame), one='note')})")
     lead = "What was dropped, repaired, converted or assumed on the way. Nothing else was."
     return Section("notes", "Notes", lead, tables=(table,))
+
+
+def _by_code(notes: pd.DataFrame) -> pd.DataFrame:
+    # a reader looks for what happened, then for whom: what is said of each sample again is one line
+    rows = []
+    for code, own in notes.groupby("code", sort=False):
+        texts = own["text"].drop_duplicates()
+        more = f" (And {counted(len(texts) - 1, one='note')} like it.)" if len(texts) > 1 else ""
+        counts = pd.to_numeric(own["count"], errors="coerce")
+        rows.append(
+            {
+                "code": code,
+                "text": f"{texts.iloc[0]}{more}",
+                "count": counts.sum(min_count=1),
+                "sample": _samples(own["sample"]),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def _samples(names: pd.Series) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from cellprec.pl.rna import car_fraction
+from cellprec.pl.style import new_axes
 from cellprec.pl.summary import bars
 from cellprec.report.figure import add_figure
 from cellprec.report.section import Alert, Parts, Section
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from cellprec.report.section import RunFolder, Study
 
 FEW_CELLS = 100
+MOST_SAMPLES = 60
 _KNOWN = {
     "sample_id",
     "n_cells",
@@ -112,16 +114,18 @@ def _draw_kept(parts: Parts, run: RunFolder, samples: pd.DataFrame) -> None:
 def _draw_car(parts: Parts, run: RunFolder, car: pd.DataFrame) -> None:
     top = car.sort_values("fraction", ascending=False, kind="stable")
     first, last = top.iloc[0], top.iloc[-1]
+    shown = car[car.index.isin(top.index[:MOST_SAMPLES])]
     add_figure(
         parts,
         run.path,
-        lambda: car_fraction(car),
+        lambda: car_fraction(shown, ax=new_axes(size=(min(10.0, 1.5 + 0.45 * len(shown)), 3))),
         name="rna.car",
         alt=f"Fraction of cells with the CAR transcript detected in {counted(len(car), one='sample')}, with intervals: "
         f"from {as_text(last['fraction'], kind='fraction')} ({last['sample_id']}) to "
         f"{as_text(first['fraction'], kind='fraction')} ({first['sample_id']}).",
         caption="Cells in which the CAR transcript was seen, with 95 % intervals. A cell in which it was not seen may "
-        "still carry it: the fraction seen is a lower bound of the fraction of CAR T cells.",
+        "still carry it: the fraction seen is a lower bound of the fraction of CAR T cells."
+        + (f" The {MOST_SAMPLES} highest samples are drawn." if len(car) > MOST_SAMPLES else ""),
     )
 
 
