@@ -32,7 +32,7 @@ demo: $(VENV)/.ready
 	@$(BIN)/cellprec demo
 
 test: $(VENV)/.ready-dev
-	@$(BIN)/python -m pytest -n 2 --dist worksteal
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: $(VENV)/.ready-dev
 	@$(BIN)/ruff check .

@@ -65,7 +65,7 @@ def test_check_names_the_problem_and_exits_3(make_study: Callable[..., Path]) ->
     path.write_text(path.read_text().replace("permutations", "permutation"))
     bad = cellprec("check", str(path))
     assert bad.returncode == 3
-    assert "study.yaml, row 9" in bad.stderr
+    assert "study.yaml, row 10" in bad.stderr
     assert "'permutations'" in bad.stderr
 
 

@@ -194,5 +194,8 @@ def test_it_prints_still_figures_only(browser: Browser, built: Any, tmp_path: Pa
     browser.send("Emulation.setEmulatedMedia", media="print")
     hidden = "[...document.querySelectorAll('.interactive')].every(f => getComputedStyle(f).display === 'none')"
     assert browser.evaluate(hidden)
+    metrics = {"width": 688, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    browser.send("Emulation.setDeviceMetricsOverride", **metrics)
+    assert browser.evaluate("document.documentElement.scrollWidth") <= 688, "nothing is cut at the edge of A4"
     browser.send("Emulation.setEmulatedMedia", media="")
     assert browser.pdf(tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")

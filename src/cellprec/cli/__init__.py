@@ -56,7 +56,7 @@ def main() -> None:
         fail(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        fail("interrupted: what is finished is kept; run the same command again to go on")
+        fail("interrupted")
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cellprec.cli.say import err, out
+from cellprec.cli.say import err, fail, out
 from cellprec.settings import settings
 from cellprec.steps.catalogue import CATALOGUE
 
@@ -46,10 +46,14 @@ def run_study_with_progress(
     settings.device = checked_device(device)
     study = load_study(path)
     run = RunFolder(study.results)
-    with Progress(study, until=until, log=run.path / "log.txt") as progress:
-        outcomes = run_study(study, until=until, jobs=jobs, report=progress.tell)
-        progress.say("Writing the report")
-        page = build_report(run, study)
+    try:
+        with Progress(study, until=until, log=run.path / "log.txt") as progress:
+            outcomes = run_study(study, until=until, jobs=jobs, report=progress.tell)
+            progress.say("Writing the report")
+            page = build_report(run, study)
+    except KeyboardInterrupt:
+        fail("interrupted: what is finished is kept; run the same command again to go on")
+        raise typer.Exit(130) from None
     for task, receipt in outcomes.receipts.items():
         if receipt.error:
             _complain(task, receipt.error)
