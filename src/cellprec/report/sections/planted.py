@@ -127,7 +127,7 @@ def compare_clones(
                     "planted": len(group),
                     "above": int(above.sum()),
                     "found": int((above & called).sum()),
-                    "recall": (above & called).sum() / above.sum() if above.any() else None,
+                    "recall": _recall(found=int((above & called).sum()), of=int(above.sum()), limit=float(limit)),
                     "called": int(called.sum()),
                     "false": int((called & ~is_planted).sum()),
                     "fdr": (called & ~is_planted).sum() / called.sum() if called.any() else 0.0,
@@ -135,6 +135,12 @@ def compare_clones(
             )
     columns = ["contrast", "planted", "above", "found", "recall", "called", "false", "fdr"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _recall(*, found: int, of: int, limit: float) -> float | str:
+    if pd.isna(limit):
+        return "cannot tell: no detection limit"
+    return found / of if of else "cannot tell: none above the limit"
 
 
 def _sequences(run: RunFolder) -> dict[str, str]:
