@@ -43,7 +43,7 @@ def test_a_planted_feature_that_was_lost_is_not_right() -> None:
     assert table.iloc[2][["verdict", "right"]].tolist() == ["not among the features", "no"]
 
 
-def tested(calls: list[str]) -> pd.DataFrame:
+def tried(calls: list[str]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "contrast": "A vs vehicle at end",
@@ -60,7 +60,7 @@ NAMES = {f"c{i}": f"s{i}" for i in range(4)}
 
 def test_recall_counts_only_what_could_be_seen_and_false_calls_are_counted() -> None:
     contrasts = pd.DataFrame({"contrast": ["A vs vehicle at end", "B vs vehicle"], "detection_limit": 1e-4})
-    tests = tested(["enriched", "none", "none", "enriched"])
+    tests = tried(["enriched", "none", "none", "enriched"])
     (row,) = compare_clones(PLANTED, tests, contrasts, sequences=NAMES).to_dict("records")
     assert (row["planted"], row["above"], row["found"], row["recall"]) == (3, 2, 1, 0.5)
     assert (row["called"], row["false"], row["fdr"]) == (2, 1, 0.5)
@@ -68,11 +68,11 @@ def test_recall_counts_only_what_could_be_seen_and_false_calls_are_counted() -> 
 
 def test_without_a_detection_limit_recall_cannot_be_told() -> None:
     contrasts = pd.DataFrame({"contrast": ["A vs vehicle at end"], "detection_limit": [float("nan")]})
-    table = compare_clones(PLANTED, tested(["none"] * 4), contrasts, sequences=NAMES)
+    table = compare_clones(PLANTED, tried(["none"] * 4), contrasts, sequences=NAMES)
     assert table["recall"].tolist() == ["cannot tell: no detection limit"]
 
 
 def test_a_depleted_planted_clone_is_not_found() -> None:
     contrasts = pd.DataFrame({"contrast": ["A vs vehicle"], "detection_limit": [1e-4]})
-    tests = tested(["depleted"] * 4).assign(contrast="A vs vehicle")
+    tests = tried(["depleted"] * 4).assign(contrast="A vs vehicle")
     assert compare_clones(PLANTED, tests, contrasts, sequences=NAMES)["found"].tolist() == [0]
