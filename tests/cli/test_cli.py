@@ -83,7 +83,7 @@ def test_a_corrupt_file_ends_in_a_line_a_report_and_exit_3(make_study: Callable[
     path = make_study()
     bad = path.parent / "P02.fcs"
     bad.write_bytes(bad.read_bytes()[:2000])
-    ended = cellprec("run", str(path))
+    ended = cellprec("run", str(path), "--until", "events")
     assert ended.returncode == 3
     assert "P02_baseline" in ended.stderr
     assert "Traceback" not in ended.stderr

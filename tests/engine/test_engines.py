@@ -8,13 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.engine.test_runner import artifacts, run_to_the_report
+from tests.engine.conftest import artifacts
 
 from cellprec.engine.plan import Task
 from cellprec.engine.runner import run_study
 from cellprec.study.load import load_study
 
 SNAKEFILE = Path(__file__).parents[2] / "pipelines" / "Snakefile"
+
+pytestmark = pytest.mark.xdist_group("engine")
 
 
 def snakemake(study: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -24,12 +26,11 @@ def snakemake(study: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_both_engines_leave_equal_artifacts(make_study: Callable[..., Path]) -> None:
-    ours, theirs = make_study(folder="ours"), make_study(folder="theirs")
-    run_to_the_report(ours)
+def test_both_engines_leave_equal_artifacts(whole: Path, make_study: Callable[..., Path]) -> None:
+    theirs = make_study()
     done = snakemake(theirs)
     assert done.returncode == 0, done.stderr[-3000:]
-    expected = artifacts(ours.parent / "results")
+    expected = artifacts(whole.parent / "results")
     assert artifacts(theirs.parent / "results") == expected
     assert {"data/cytometry.h5ad", "tables/biomarkers.associations.csv"} <= set(expected)
     assert (theirs.parent / "results" / "report.html").is_file()
@@ -40,9 +41,9 @@ def test_snakemake_goes_on_without_a_corrupt_sample(make_study: Callable[..., Pa
     path = make_study()
     bad = path.parent / "P02.fcs"
     bad.write_bytes(bad.read_bytes()[:2000])
-    done = snakemake(path, "--until", "cytometry")
+    done = snakemake(path, "--until", "events")
     assert done.returncode == 0, done.stderr[-3000:]
-    outcomes = run_study(load_study(path), until="cytometry", jobs=1)
+    outcomes = run_study(load_study(path), until="events", jobs=1)
     assert {task for task, r in outcomes.receipts.items() if r.status == "failed"} == {Task("events", "P02_baseline")}
 
 

@@ -15,36 +15,15 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from tests.engine.conftest import artifacts, run_to_the_report
 
 from cellprec.engine.plan import Task, plan
 from cellprec.engine.runner import run_study
-from cellprec.engine.store import RunFolder, digest
+from cellprec.engine.store import RunFolder
 from cellprec.errors import ResourceError, UsageError
 from cellprec.study.load import load_study
 
-pytestmark = pytest.mark.xdist_group("runner")  # one worker, so that the whole run is made once
-
-
-def artifacts(results: Path) -> dict[str, str]:
-    """Digest of everything that must not depend on when, where or how often a study was run."""
-    folders = ("data", "tables", "work", "flowjo")
-    files = [p for folder in folders for p in (results / folder).rglob("*") if p.is_file()]
-    return {str(p.relative_to(results)): digest(p) for p in files}
-
-
-def run_to_the_report(path: Path) -> None:
-    """Run a study as its user does."""
-    subprocess.run([sys.executable, "-m", "cellprec", "run", str(path), "--jobs", "2"], check=True, capture_output=True)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small study, run once without interruption."""
-    from tests.conftest import make_study  # noqa: PLC0415 - the fixture's inner function, at module scope
-
-    path = make_study.__wrapped__(tmp_path_factory.mktemp("whole"))()
-    run_to_the_report(path)
-    return path
+pytestmark = pytest.mark.xdist_group("engine")  # one worker, so that the whole run is made once
 
 
 def test_the_planted_association_comes_out_of_the_whole_pipeline(whole: Path) -> None:
