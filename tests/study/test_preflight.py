@@ -73,6 +73,7 @@ EXPECTED = {
     ("patients.unit", "patients.csv", 1, "ferritin_mg_per_l_", "ferritin_ug_per_l"),
     ("patients.number", "patients.csv", 5, "age_years", "plain number"),
     ("patients.duplicate", "patients.csv", 26, "patient_id", "one row per patient"),
+    ("samples.same_file", "samples.csv", 7, "path", "Name each file once"),
     ("sheet.export", "patients.csv", 1, "", "save as CSV"),
     ("file.unreadable", "samples.csv", 4, "path", ""),
     ("file.panel", "samples.csv", 5, "path", "'CD4a' looks like 'CD4'"),
@@ -90,7 +91,9 @@ def test_every_mistake_is_named_at_once(broken: Path) -> None:
     assert len({p.code for p in problems}) >= 15
     assert not [p for p in problems if not p.fix], "every problem says what to do"
     extra = {key for key in found if key not in {e[:4] for e in EXPECTED}}
-    assert {key[0] for key in extra} <= {"file.unreadable"}, extra  # the files of the extra rows are glanced at too
+    assert {key[0] for key in extra} <= {"file.unreadable", "samples.same_file"}, (
+        extra
+    )  # the files of the extra rows are glanced at too
 
 
 def test_loading_refuses_and_carries_the_list(broken: Path) -> None:
@@ -127,3 +130,29 @@ def test_an_outcome_that_nobody_has_is_refused(make_study: Callable[..., Path]) 
     path.write_text(path.read_text().replace("[CR]", "[CRi]"))
     problems = {p.code: p for p in preflight(path)[1]}
     assert "CR, PD" in problems["study.outcome"].fix
+
+
+def test_a_value_that_differs_from_yes_by_case_only_is_not_taken_for_no(make_study: Callable[..., Path]) -> None:
+    path = make_study()
+    clinical = path.parent / "patients.csv"
+    clinical.write_text(clinical.read_text().replace("P02,CR", "P02,cr").replace("P04,CR", "P04,n.d."))
+    study, problems = preflight(path)
+    assert [(p.code, p.row) for p in problems] == [("patients.spelling", 4)]
+    assert study is not None
+    assert study.design.outcomes[0].yes["P04"] != study.design.outcomes[0].yes["P04"], "n.d. is missing, not no"
+
+
+def test_a_header_without_rows_is_said(make_study: Callable[..., Path]) -> None:
+    path = make_study()
+    sheet = path.parent / "samples.csv"
+    sheet.write_text(sheet.read_text().splitlines()[0] + "\n")
+    assert "sheet.no_rows" in {p.code for p in preflight(path)[1]}
+
+
+def test_an_unfilled_sheet_is_warned_about(make_study: Callable[..., Path]) -> None:
+    path = make_study()
+    sheet = path.parent / "samples.csv"
+    frame = pd.read_csv(sheet, dtype=str)[["sample_id", "modality", "path"]]
+    frame.to_csv(sheet, index=False)
+    warned = [p for p in preflight(path)[1] if p.code == "samples.no_design"]
+    assert [p.severity for p in warned] == ["warning"]

@@ -36,6 +36,12 @@ def test_every_export_reads_as_the_plain_one(tmp_path: Path, variant: str) -> No
     assert list(frame.index) == [2, 3]
 
 
+def test_thousands_and_windows_dashes_survive(tmp_path: Path) -> None:
+    path = tmp_path / "samples.csv"
+    path.write_bytes("path;ldh\r\nP1 \u2013 d0.fcs;1\u00a0234,5\r\n".encode("cp1252"))
+    assert read_sheet(path).frame.to_numpy().tolist() == [["P1 \u2013 d0.fcs", "1234.5"]]
+
+
 def test_excel_reads_as_the_plain_one(tmp_path: Path) -> None:
     book = openpyxl.Workbook()
     for row in (["patient_id", "age_years", "response"], ["P1", 61.5, "CR"], [None, None, None], ["P2", 48.0, "PD"]):

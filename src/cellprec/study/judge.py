@@ -12,7 +12,7 @@ import pandas as pd
 from cellprec import keys
 from cellprec.errors import Problem
 from cellprec.steps.catalogue import CATALOGUE
-from cellprec.study.outcome import MISSING_WORDS, binary_outcome
+from cellprec.study.outcome import binary_outcome, is_missing
 from cellprec.study.sheet import Sheet
 from cellprec.study.units import judge_unit
 
@@ -29,6 +29,8 @@ KNOWN = (
     "gates",
 )
 MODALITIES = tuple(dict.fromkeys(step.modality for step in CATALOGUE.values() if step.modality))
+_SPOKEN = {"facs": "cytometry", "fcs": "cytometry", "flow": "cytometry", "cytof": "cytometry", "gex": "rna",
+           "scrna": "rna", "tcr": "vdj", "bcr": "vdj", "reads": "fastq", "barcodes": "counts"}  # fmt: skip
 _SAFE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
 
 
@@ -45,6 +47,12 @@ def judge_samples(sheet: Sheet, root: Path, config: Any) -> list[Problem]:
         return problems
     for row, entry in frame.iterrows():
         problems += _judge_row(sheet.file, int(str(row)), entry, root, config)
+    problems += _judge_twice(sheet, root)
+    told = [c for c in (keys.PATIENT_ID, keys.TIMEPOINT, keys.ARM, keys.BATCH) if c in frame and (frame[c] != "").any()]
+    if len(frame) > 1 and not told:
+        what = "no row says which patient, timepoint, arm or batch it is"
+        fix = "Fill the columns that apply: without them samples cannot be compared."
+        problems.append(Problem("samples.no_design", what, sheet.file, 1, fix=fix, severity="warning"))
     tubes = list(zip(frame[keys.SAMPLE_ID], frame[keys.MODALITY], strict=True))
     first: dict[tuple[str, str], int] = {}
     for row, tube in zip(frame.index, tubes, strict=True):
@@ -53,6 +61,22 @@ def judge_samples(sheet: Sheet, root: Path, config: Any) -> list[Problem]:
             fix = "Give every file of one modality its own sample_id."
             problems.append(Problem("samples.duplicate", what, sheet.file, row, keys.SAMPLE_ID, tube[0], fix=fix))
         first.setdefault(tube, row)
+    return problems
+
+
+def _judge_twice(sheet: Sheet, root: Path) -> list[Problem]:
+    """A file that two rows name, unless each takes another column of it."""
+    first: dict[tuple[str, ...], int] = {}
+    problems = []
+    for number, entry in sheet.frame.iterrows():
+        row = int(str(number))
+        file = (str(resolve(root, entry["path"])), entry[keys.MODALITY], entry.get("column", ""))
+        if entry["path"] and file in first:
+            what = f"the file is already named in row {first[file]}"
+            fix = "Name each file once; one tube measured twice has two files."
+            sample = entry[keys.SAMPLE_ID]
+            problems.append(Problem("samples.same_file", what, sheet.file, row, "path", sample, fix=fix))
+        first.setdefault(file, row)
     return problems
 
 
@@ -86,7 +110,8 @@ def _judge_row(file: str, row: int, entry: pd.Series, root: Path, config: Any) -
         what = f"sample_id {sample!r} cannot be a file name" if sample else "sample_id is empty"
         wrong("samples.name", what, keys.SAMPLE_ID, "Use letters, digits, '.', '_', '+' and '-', no blanks or slashes.")
     if modality not in MODALITIES:
-        near = difflib.get_close_matches(modality.lower(), MODALITIES, n=1, cutoff=0.4)
+        spoken = _SPOKEN.get(modality.lower())
+        near = [spoken] if spoken else difflib.get_close_matches(modality.lower(), MODALITIES, n=1, cutoff=0.4)
         hint = f"Did you mean {near[0]!r}? " if near else ""
         wrong(
             "samples.modality",
@@ -146,18 +171,29 @@ def _judge_outcome(sheet: Sheet, name: str, entry: Any) -> list[Problem]:
         what = f"{key} needs one of `positive` and `at_least`"
         return [Problem("study.outcome", what, "study.yaml", None, key, fix=fix)]
     values = sheet.frame[entry.column]
-    present = values[~values.str.lower().isin(MISSING_WORDS)]
+    present = values[~is_missing(values)]
     yes = binary_outcome(present, positive=entry.positive, at_least=entry.at_least) == 1
-    if yes.any() and not yes.all():
-        return []
     seen = ", ".join(sorted(set(present))[:8])
-    what = f"{key}: {int(yes.sum())} of {len(present)} patients are positive, so there is nothing to tell apart"
-    return [Problem("study.outcome", what, sheet.file, None, entry.column, fix=f"Values seen: {seen}.")]
+    problems = []
+    by_case = {word.casefold(): word for word in entry.positive}
+    for row, value in present[~yes & present.str.casefold().isin(by_case)].items():
+        what = f"{value!r} would count as no, but {by_case[value.casefold()]!r} counts as yes for {key}"
+        fix = f"Write {by_case[value.casefold()]!r}, or add {value!r} to `positive`."
+        problems.append(Problem("patients.spelling", what, sheet.file, int(str(row)), entry.column, fix=fix))
+    for word in set(entry.positive) - set(present):
+        what, fix = f"{key}: no patient has {word!r}", f"Nothing to do if that is so; values seen: {seen}."
+        problems.append(Problem("study.positive", what, "study.yaml", None, key, fix=fix, severity="warning"))
+    if not yes.any() or yes.all():
+        what = f"{key}: {int(yes.sum())} of {len(present)} patients are positive, so there is nothing to tell apart"
+        rule = f"`at_least: {entry.at_least:g}`" if entry.at_least is not None else f"`positive: {entry.positive}`"
+        fix = f"Change {rule}; values seen: {seen or 'none'}."
+        problems.append(Problem("study.outcome", what, sheet.file, None, entry.column, fix=fix))
+    return problems
 
 
 def _judge_numbers(sheet: Sheet, column: str) -> list[Problem]:
     values = sheet.frame[column]
-    present = values[~values.str.lower().isin(MISSING_WORDS)]
+    present = values[~is_missing(values)]
     numbers = pd.to_numeric(present, errors="coerce")
     problems = []
     if numbers.notna().sum() > 2 * numbers.isna().sum():  # a column of numbers, with a few that are not

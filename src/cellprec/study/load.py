@@ -15,7 +15,7 @@ from cellprec.steps.catalogue import CATALOGUE
 from cellprec.steps.contract import Design, Outcome, Sample
 from cellprec.study.config import Study, read_config
 from cellprec.study.judge import KNOWN, REQUIRED, judge_links, judge_paths, judge_patients, judge_samples, resolve
-from cellprec.study.outcome import MISSING_WORDS, binary_outcome
+from cellprec.study.outcome import binary_outcome, is_missing
 from cellprec.study.sheet import Sheet, read_sheet
 
 
@@ -52,6 +52,9 @@ def judge_study(path: Path) -> tuple[Study | None, list[Problem]]:
         what, fix = "outcomes are named but there is no patients sheet", "Add `patients: patients.csv`."
         problems.append(Problem("study.no_patients", what, path.name, None, "patients", fix=fix))
     problems += judge_paths(config, root, path)
+    if samples is not None and samples.frame.empty and not samples.problems:
+        what, fix = "the sheet has a header but no rows", "Add one row per file, or run `cellprec init FOLDER`."
+        problems.append(Problem("sheet.no_rows", what, samples.file, 1, fix=fix))
     if samples is None or samples.frame.empty or not set(REQUIRED) <= set(samples.frame.columns):
         return None, problems
     return _study(path, config, samples, patients, problems), problems
@@ -131,7 +134,7 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
     """Turn columns of numbers into numbers; words stay words, missing stays missing."""
     typed = pd.DataFrame(index=frame.index)
     for column in frame:
-        text = frame[column].mask(frame[column].str.lower().isin(MISSING_WORDS))
+        text = frame[column].mask(is_missing(frame[column]))
         numbers = pd.to_numeric(text, errors="coerce").replace([np.inf, -np.inf], np.nan)
         is_number = numbers.notna().sum() == text.notna().sum() and numbers.notna().any()
         typed[column] = numbers if is_number else text.where(text.notna(), None).astype("category")

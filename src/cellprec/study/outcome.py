@@ -7,7 +7,21 @@ from typing import Final
 
 import pandas as pd
 
-MISSING_WORDS: Final = frozenset({"", "na", "nan", "n/a", "none", "null", ".", "-", "?", "nd", "unknown", "ne"})
+MISSING_WORDS: Final = frozenset(
+    {"", "na", "nan", "none", "null", "nd", "ne", "nk", "unknown", "missing", "pending", "not available",
+     "not evaluable", "not done", "inconnu", "manquant"}
+)  # fmt: skip
+
+
+def is_missing(values: pd.Series) -> pd.Series:
+    """Say which cells hold no value: empty, or a word for it in any spelling (``NA``, ``n.d.``, ``N/E``, ``?``).
+
+    >>> is_missing(pd.Series(["n.d.", "N.É.", "?", "CR", "0"])).tolist()
+    [True, True, True, False, False]
+    """
+    text = values.astype(object).where(values.notna(), "").astype(str).str.normalize("NFKD")
+    plain = text.str.replace(r"[^\w ]", "", regex=True).str.strip().str.lower()
+    return plain.isin(MISSING_WORDS)
 
 
 def binary_outcome(values: pd.Series, *, positive: Sequence[str] = (), at_least: float | None = None) -> pd.Series:
@@ -30,7 +44,7 @@ def binary_outcome(values: pd.Series, *, positive: Sequence[str] = (), at_least:
     [0.0, 1.0]
     """
     text = values.astype(object).where(values.notna(), "").astype(str).str.strip()
-    missing = text.str.lower().isin(MISSING_WORDS)
+    missing = is_missing(text)
     if at_least is not None:
         numbers = pd.to_numeric(text.mask(missing), errors="coerce")
         return (numbers >= at_least).astype(float).mask(numbers.isna())

@@ -13,7 +13,7 @@ import pandas as pd
 
 from cellprec.errors import Problem
 
-_DECIMAL_COMMA = re.compile(r"^[+-]?\d+,\d+$")
+_DECIMAL_COMMA = re.compile(r"^[+-]?(\d+|\d{1,3}( \d{3})+),\d+$")
 _BLANK = re.compile(r"[\s\u00a0\ufeff]+")
 
 
@@ -118,7 +118,10 @@ def _text_rows(path: Path, sheet: Sheet) -> list[tuple[int, list[str]]]:
         oddities.append("semicolons")
         converted = sum(bool(_DECIMAL_COMMA.match(cell)) for _, cells in rows for cell in cells)
         if converted:
-            rows = [(n, [c.replace(",", ".") if _DECIMAL_COMMA.match(c) else c for c in cells]) for n, cells in rows]
+            rows = [
+                (n, [c.replace(",", ".").replace(" ", "") if _DECIMAL_COMMA.match(c) else c for c in cells])
+                for n, cells in rows
+            ]
             oddities.append(f"{converted} decimal commas")
     if oddities:
         sheet.problems.append(
@@ -141,7 +144,7 @@ def _decode(data: bytes) -> tuple[str, list[str]]:
     try:
         return data.decode("utf-8-sig"), oddities
     except UnicodeDecodeError:
-        return data.decode("latin-1"), ["not UTF-8: read as Latin-1"]
+        return data.decode("cp1252", errors="replace"), ["not UTF-8: read as Windows-1252"]
 
 
 def _columns(header: list[str], known: tuple[str, ...], sheet: Sheet) -> list[str]:
