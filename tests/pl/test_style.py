@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 
 import matplotlib as mpl
 import numpy as np
@@ -54,3 +55,14 @@ def test_a_long_legend_breaks_into_columns_and_an_empty_one_is_none() -> None:
         ax.plot([0], [0], label=str(number))
     legend_outside(ax, max_rows=10)
     assert ax.get_legend()._ncols == 3
+
+
+@given(names=st.lists(st.sampled_from(list("abcdefghijkl")), unique=True, min_size=1), seed=st.randoms())
+@settings(max_examples=40, deadline=None)
+def test_a_name_has_one_color_whatever_stands_beside_it(names: list[str], seed: random.Random) -> None:
+    everything = [*"abcdefghijkl", "unassigned"]
+    shuffled = list(everything)
+    seed.shuffle(shuffled)
+    whole = color_map(everything)
+    assert color_map(shuffled) == whole
+    assert color_map(names, names=shuffled) == {name: whole[name] for name in names}

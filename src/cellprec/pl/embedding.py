@@ -12,6 +12,8 @@ from cellprec.errors import UsageError
 from cellprec.pl.style import GREY, SEQUENTIAL, color_map, legend_outside, new_axes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
     from matplotlib.axes import Axes
 
@@ -19,13 +21,22 @@ _MISSING: Final = "missing"
 _RASTER_DPI: Final = 200
 
 
-def embedding(adata: AnnData, *, color: str, basis: str = keys.X_UMAP, ax: Axes | None = None, **style: Any) -> Axes:
+def embedding(
+    adata: AnnData,
+    *,
+    color: str,
+    basis: str = keys.X_UMAP,
+    names: Sequence[str] = (),
+    ax: Axes | None = None,
+    **style: Any,
+) -> Axes:
     """Draw each cell at its place in an embedding, coloured by a column of ``obs`` or by a marker or gene.
 
     Categories get the colour-blind-safe palette and a legend outside, ``unassigned`` and missing values are grey and
     lie below; numbers get a colour bar that runs from the 1st to the 99th percentile, the highest on top.
     Reads the first two columns of ``obsm[basis]``; cells without a place (nan) are not drawn. The points are
-    rasterized, so that an SVG stays small. style: passed to ``Axes.scatter``. Raises UsageError for an unknown name.
+    rasterized, so that an SVG stays small. names: all categories of the figures beside this one, so that a name has
+    one colour in all of them. style: passed to ``Axes.scatter``. Raises UsageError for an unknown name.
 
     >>> import anndata, numpy as np, pandas as pd
     >>> obs = pd.DataFrame({"population": ["T", "B", "unassigned"]}, index=["0", "1", "2"])
@@ -42,7 +53,7 @@ def embedding(adata: AnnData, *, color: str, basis: str = keys.X_UMAP, ax: Axes 
     drawn = np.isfinite(places).all(axis=1)
     style = {"s": _point_size(int(drawn.sum())), "linewidths": 0, "rasterized": True} | style
     if isinstance(values.dtype, pd.CategoricalDtype):
-        _draw_categories(ax, places[drawn], values[drawn], title=color, style=style)
+        _draw_categories(ax, places[drawn], values[drawn], title=color, names=names, style=style)
     else:
         _draw_numbers(ax, places[drawn], values[drawn].to_numpy(dtype=float), title=color, style=style)
     name = basis.removeprefix("X_").upper()
@@ -74,11 +85,13 @@ def _values(adata: AnnData, *, color: str) -> pd.Series:
     return values
 
 
-def _draw_categories(ax: Axes, places: np.ndarray, values: pd.Series, *, title: str, style: dict[str, Any]) -> None:
+def _draw_categories(
+    ax: Axes, places: np.ndarray, values: pd.Series, *, title: str, names: Sequence[str], style: dict[str, Any]
+) -> None:
     grey = (keys.UNASSIGNED, _MISSING)
     categories = [str(name) for name in values.cat.categories]
     categories = [name for name in categories if name not in grey] + [name for name in categories if name in grey]
-    colors = color_map(categories, grey=grey)
+    colors = color_map(categories, names=names, grey=grey)
     codes = values.astype(str).to_numpy()
     for name in categories:
         here = codes == name

@@ -29,6 +29,7 @@ def embedding(
     color: str = keys.POPULATION,
     basis: str = keys.X_UMAP,
     hover: Sequence[str] = (keys.SAMPLE_ID, keys.CLUSTER),
+    names: Sequence[str] = (),
     max_points: int = 6_000,
     seed: int = 0,
 ) -> go.Figure:
@@ -47,6 +48,8 @@ def embedding(
         The slot of the coordinates.
     hover
         Columns of ``obs`` shown when a point is pointed at; those that are absent are left out.
+    names
+        All labels of the figures beside this one, so that a label has one color in all of them.
     max_points
         The most points drawn, 20,000 at the very most.
     seed
@@ -77,7 +80,7 @@ def embedding(
     labels = adata.obs[color].astype(str).to_numpy()[chosen]
     texts = _hover_texts(adata.obs.iloc[chosen], columns=[color, *hover])
     figure = go.Figure()
-    for name, shade in color_map(sorted(set(labels)), grey=(keys.UNASSIGNED,)).items():
+    for name, shade in color_map(sorted(set(labels)), names=names).items():
         rows = chosen[labels == name]
         figure.add_trace(
             go.Scatter(

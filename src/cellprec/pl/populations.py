@@ -12,17 +12,27 @@ from cellprec.errors import UsageError
 from cellprec.pl.style import SEQUENTIAL, color_map, legend_outside, new_axes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.axes import Axes
 
 _NOT_MARKERS: Final = ("cluster", "n", "population", "confidence")
 
 
-def fractions(table: pd.DataFrame, *, ax: Axes | None = None, **style: Any) -> Axes:
+def fractions(
+    table: pd.DataFrame,
+    *,
+    names: Sequence[str] = (),
+    label: str = "fraction of kept events",
+    ax: Axes | None = None,
+    **style: Any,
+) -> Axes:
     """Draw one stacked bar per sample: which share of its kept events belongs to each population.
 
     table: columns ``sample_id``, ``population``, ``fraction``, as ``cytometry.annotate.population_table`` makes it.
     Populations are stacked in the order of their mean share, ``unassigned`` last and grey. A sample without
-    events has no bar. style: passed to ``Axes.bar``.
+    events has no bar. names: all populations of the figures beside this one, so that a name has one colour in all of
+    them. label: what the bars add up. style: passed to ``Axes.bar``.
 
     >>> import pandas as pd
     >>> table = pd.DataFrame({"sample_id": ["a", "a"], "population": ["B", "T"], "fraction": [0.25, 0.75]})
@@ -35,7 +45,7 @@ def fractions(table: pd.DataFrame, *, ax: Axes | None = None, **style: Any) -> A
     )
     order = wide.mean().sort_values(ascending=False, kind="stable").index.tolist()
     order = [name for name in order if name != keys.UNASSIGNED] + [name for name in order if name == keys.UNASSIGNED]
-    colors = color_map(order)
+    colors = color_map(order, names=names)
     ax = new_axes(ax, size=(max(4.0, 1.5 + 0.25 * len(wide)), 4))
     bottom = np.zeros(len(wide))
     style = {"width": 0.85} | style
@@ -44,7 +54,7 @@ def fractions(table: pd.DataFrame, *, ax: Axes | None = None, **style: Any) -> A
         ax.bar(np.arange(len(wide)), height, bottom=bottom, color=colors[name], label=name, **style)
         bottom += height
     ax.set_xticks(np.arange(len(wide)), wide.index.astype(str), rotation=90 if len(wide) > 4 else 0)
-    ax.set(ylabel="fraction of kept events", ylim=(0, 1))
+    ax.set(ylabel=label, ylim=(0, 1))
     legend_outside(ax)
     return ax
 

@@ -46,13 +46,21 @@ def _mix(color: str, target: str, share: float) -> str:
     return str(to_hex([a + (b - a) * share for a, b in pairs])).upper()
 
 
-def color_map(categories: Sequence[str], *, grey: Sequence[str] = ("unassigned",)) -> dict[str, str]:
-    """Return a colour for each category in the given order, those that mean "we do not know" in grey.
+def color_map(
+    categories: Sequence[str], *, names: Sequence[str] = (), grey: Sequence[str] = ("unassigned",)
+) -> dict[str, str]:
+    """Return a colour for each category, those that mean "we do not know" in grey.
 
-    >>> color_map(["B", "unassigned", "T"])
-    {'B': '#0072B2', 'unassigned': '#BBBBBB', 'T': '#E69F00'}
+    The colour goes by the name and its place in the sorted list of all ``names``, never by the order given: figures
+    that know the same names give each of them the same colour. ``names`` are those of all figures of one page; the
+    categories themselves belong to them anyway.
+
+    >>> color_map(["T", "unassigned", "B"])
+    {'T': '#E69F00', 'unassigned': '#BBBBBB', 'B': '#0072B2'}
+    >>> color_map(["T"], names=["B", "NK", "T"])
+    {'T': '#009E73'}
     """
-    named = [category for category in categories if category not in grey]
+    named = sorted({*names, *categories} - set(grey))
     colors = dict(zip(named, palette(len(named)), strict=True))
     return {category: colors.get(category, GREY) for category in categories}
 

@@ -17,6 +17,8 @@ from cellprec.report.section import Alert, Parts, Section
 from cellprec.report.table import Column, as_text, counted, make_table, some, span
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
 
     from cellprec.report.section import RunFolder, Study
@@ -40,15 +42,15 @@ def section(run: RunFolder, study: Study) -> Section | None:
         return None
     populations, clusters = run.table("cytometry.populations"), run.table("cytometry.clusters")
     cells = run.data("cytometry")
-    parts = Parts()
+    parts, names = Parts(), named_populations(run)
     parts.alerts += [*loss_alerts(samples, total="n_events", noun="events"), *unnamed_alerts(populations)]
     _draw_samples(parts, run, samples)
     if populations is not None and len(populations):
-        draw_fractions(parts, run, populations, stage="cytometry", noun="events")
+        draw_fractions(parts, run, populations, stage="cytometry", noun="events", names=names)
     if clusters is not None and len(clusters):
         _draw_heatmap(parts, run, clusters)
     if cells is not None:
-        draw_embedding(parts, run, cells, stage="cytometry", noun="events", seed=study.design.seed)
+        draw_embedding(parts, run, cells, stage="cytometry", noun="events", names=names, seed=study.design.seed)
     _add_tables(parts, samples, populations, clusters, run.table("cytometry.gates"))
     kept, total = int(samples["n_kept"].sum()), int(samples["n_events"].sum())
     lead = (
@@ -111,7 +113,15 @@ def unnamed_alerts(populations: pd.DataFrame | None) -> list[Alert]:
     ]
 
 
-def draw_fractions(parts: Parts, run: RunFolder, populations: pd.DataFrame, *, stage: str, noun: str) -> None:
+def named_populations(run: RunFolder) -> list[str]:
+    """Return the names of all populations on the page, of events and of cells: a name has one color everywhere."""
+    tables = [run.table(f"{stage}.populations") for stage in ("cytometry", "rna")]
+    return sorted({str(name) for table in tables if table is not None for name in table["population"]})
+
+
+def draw_fractions(
+    parts: Parts, run: RunFolder, populations: pd.DataFrame, *, stage: str, noun: str, names: Sequence[str] = ()
+) -> None:
     """Draw the stacked bars of population fractions, with what is seen in words."""
     mean = populations.groupby(populations["population"].astype(str))["fraction"].mean().sort_values(ascending=False)
     n_samples = populations["sample_id"].nunique()
@@ -119,7 +129,7 @@ def draw_fractions(parts: Parts, run: RunFolder, populations: pd.DataFrame, *, s
     add_figure(
         parts,
         run.path,
-        lambda: fractions(populations),
+        lambda: fractions(populations, names=names, label=f"fraction of kept {noun}"),
         name=f"{stage}.populations",
         alt=f"Stacked bars, one for each of {counted(n_samples, one='sample')}, of the fractions of "
         f"{counted(len(mean), one='population')}. Largest on average: {largest}.",
@@ -128,7 +138,9 @@ def draw_fractions(parts: Parts, run: RunFolder, populations: pd.DataFrame, *, s
     )
 
 
-def draw_embedding(parts: Parts, run: RunFolder, cells: AnnData, *, stage: str, noun: str, seed: int) -> None:
+def draw_embedding(
+    parts: Parts, run: RunFolder, cells: AnnData, *, stage: str, noun: str, seed: int, names: Sequence[str] = ()
+) -> None:
     """Draw the map of cells, once still and once to explore."""
     if keys.X_UMAP not in cells.obsm:
         return
@@ -144,10 +156,19 @@ def draw_embedding(parts: Parts, run: RunFolder, cells: AnnData, *, stage: str, 
     alt = (
         f"Map of {len(shown):,} {noun} as points, colored by {counted(len(counts), one=color)}. Most points: {largest}."
     )
-    add_figure(parts, run.path, lambda: embedding(shown, color=color), name=f"{stage}.umap", alt=alt, caption=caption)
+    # clusters are numbered in each stage anew: only populations mean the same in all figures
+    known = tuple(names) if color == keys.POPULATION else ()
+    add_figure(
+        parts,
+        run.path,
+        lambda: embedding(shown, color=color, names=known),
+        name=f"{stage}.umap",
+        alt=alt,
+        caption=caption,
+    )
     add_interactive(
         parts,
-        lambda: interactive_embedding(cells, color=color, max_points=MOST_INTERACTIVE, seed=seed),
+        lambda: interactive_embedding(cells, color=color, names=known, max_points=MOST_INTERACTIVE, seed=seed),
         name=f"{stage}-umap",
         alt=f"The same map to explore. {alt}",
         caption="The same map to explore: point at a cell to see its sample; click on a name in the legend to hide it."

@@ -15,6 +15,7 @@ from cellprec.report.sections.cytometry import (
     draw_embedding,
     draw_fractions,
     loss_alerts,
+    named_populations,
     population_summary,
     reasons,
     unnamed_alerts,
@@ -50,14 +51,14 @@ def section(run: RunFolder, study: Study) -> Section | None:
         return None
     populations, clusters, car = (run.table(f"rna.{name}") for name in ("populations", "clusters", "car"))
     cells = run.data("rna")
-    parts = Parts()
+    parts, names = Parts(), named_populations(run)
     parts.alerts += loss_alerts(samples, total="n_cells", noun="cells")
     parts.alerts += [*_few_cells(samples), *unnamed_alerts(populations), *_car_alerts(car)]
     _draw_kept(parts, run, samples)
     if populations is not None and len(populations):
-        draw_fractions(parts, run, populations, stage="rna", noun="cells")
+        draw_fractions(parts, run, populations, stage="rna", noun="cells", names=names)
     if cells is not None:
-        draw_embedding(parts, run, cells, stage="rna", noun="cells", seed=study.design.seed)
+        draw_embedding(parts, run, cells, stage="rna", noun="cells", names=names, seed=study.design.seed)
     if car is not None and len(car):
         _draw_car(parts, run, car)
     _add_tables(parts, samples, populations, clusters, car)
