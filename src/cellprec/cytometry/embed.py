@@ -21,7 +21,8 @@ def embed(adata: AnnData, *, max_events: int = 10_000, seed: int = 0) -> None:
     seed
         Seed of the subsample and of the map.
 
-    Writes ``obsm["X_umap"]``: events × 2, NaN for events that are not on the map. Source: UMAP, McInnes et al. 2018.
+    Writes ``obsm["X_umap"]``: events × 2, NaN for events that are not on the map
+    (all of them where there are fewer than four). Source: UMAP, McInnes et al. 2018.
 
     Examples
     --------
@@ -43,6 +44,7 @@ def embed(adata: AnnData, *, max_events: int = 10_000, seed: int = 0) -> None:
     values = (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1)
     place = np.full((adata.n_obs, 2), np.nan, np.float32)
     neighbors = min(15, len(chosen) - 1)
-    if neighbors >= 2:
+    # the start of the map takes three eigenvectors, which three events do not have
+    if neighbors >= 3:
         place[chosen] = umap.UMAP(n_neighbors=neighbors, random_state=seed, n_jobs=1).fit_transform(values)
     adata.obsm[keys.X_UMAP] = place

@@ -19,7 +19,7 @@ def name_by_gates(adata: AnnData, *, samples: Mapping[str, AnnData]) -> bool:
     Parameters
     ----------
     adata
-        The joint events, named ``sample_id:row``.
+        The joint events, named ``sample_id:row``; only samples with events here are asked for gates.
     samples
         The events of each sample, with ``obsm["gates"]`` where a workspace was given.
 
@@ -29,6 +29,8 @@ def name_by_gates(adata: AnnData, *, samples: Mapping[str, AnnData]) -> bool:
         True: ``obs["population"]`` and ``obs["population_confidence"]`` (1) are written. False, and nothing is
         written: no sample has gates, or only some have, which is noted, since gated and computed names do not mix.
     """
+    present = set(adata.obs[keys.SAMPLE_ID].astype(str))
+    samples = {name: sample for name, sample in samples.items() if name in present}
     gated = [name for name, sample in samples.items() if keys.GATES in sample.obsm]
     if not gated or len(gated) < len(samples):
         if gated:
