@@ -14,6 +14,7 @@ from cellprec.pl.populations import fractions, marker_heatmap
 from cellprec.pl.summary import bars
 from cellprec.report.figure import add_figure, add_interactive
 from cellprec.report.section import Alert, Parts, Section
+from cellprec.report.sections import happened
 from cellprec.report.table import Column, as_text, counted, make_table, some, span
 
 if TYPE_CHECKING:
@@ -56,8 +57,13 @@ def section(run: RunFolder, study: Study) -> Section | None:
     lead = (
         f"{counted(total, one='event')} in {counted(len(samples), one='sample')}; {kept:,} "
         f"({as_text(kept / total if total else 0.0, kind='fraction')}) are kept after margin events and doublets are "
-        "set aside. Events with alike markers form a cluster; a cluster is named after the population whose marker "
-        "signs it fits, or left “unassigned” where none fits clearly."
+        "set aside. Events with alike markers form a cluster; "
+        + (
+            "an event belongs to the population of the innermost gate it lies in, as drawn in the workspace."
+            if happened.named_by_gates(run)
+            else "a cluster is named after the population whose marker signs it fits, or left “unassigned” where none "
+            "fits clearly."
+        )
     )
     return parts.section(key="cytometry", title="Cytometry", lead=lead)
 

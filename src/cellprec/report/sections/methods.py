@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from cellprec.report.section import Section
+from cellprec.report.sections import happened
 from cellprec.report.sections.references import REFERENCES
 from cellprec.report.table import Column, make_table
 
@@ -88,12 +89,19 @@ def _cytometry(settings: Mapping[str, Used], run: RunFolder, study: Study) -> li
     if events is not None:
         given = events.get("spillover")
         matrix = "a spillover matrix given by the user" if given else "the spillover matrix stored in each file"
-        said.append(f"Cytometry events were compensated with {matrix}, where there was one.")
+        total = happened.read(run, step="events")
+        lacking = len(happened.samples_noted(run, "events.no_spillover", "events.identity_spillover"))
+        where = happened.of(total - lacking, total) if lacking and total else ""
+        said.append(f"Cytometry events were compensated with {matrix} {where or 'where there was one'}.")
         dropped = [
             text
             for name, text in (
-                ("margins", "events at the edge of a detector's range"),
-                ("doublets", "doublets (by area against height or width of forward scatter, or by DNA content)"),
+                ("margins", f"events at the edge of a detector's range{_but(run, 'events.no_range')}"),
+                (
+                    "doublets",
+                    "doublets (by area against height or width of forward scatter, or by DNA content)"
+                    + _but(run, "events.no_doublet_check"),
+                ),
             )
             if events.get(name)
         ]
@@ -114,8 +122,8 @@ def _cytometry(settings: Mapping[str, Used], run: RunFolder, study: Study) -> li
             f"Events of all samples were grouped into{n_clusters} clusters in two levels, many prototypes joined by "
             "agglomeration, in the manner of FlowSOM (Van Gassen et al. 2015). "
             + (
-                "Clusters were named after the gated population most of their events belong to."
-                if gates is not None and len(gates)
+                "Events were named after the gated population they lie in, the innermost gate first."
+                if happened.named_by_gates(run)
                 else "Clusters were named by the signs of their markers"
                 + (f" in {joint['populations']}." if joint.get("populations") else " in the built-in table.")
             )
@@ -136,13 +144,19 @@ def _rna(settings: Mapping[str, Used], run: RunFolder, study: Study) -> list[str
             "set aside."
         )
         if cells.get("doublets"):
-            said.append("Doublets were found with Scrublet (Wolock et al. 2019), sample by sample.")
+            said.append(_scrublet(run))
         if cells.get("transgenes"):
             said.append(f"The CAR transcript was counted as {', '.join(map(str, cells['transgenes']))}.")
     if joint is not None:
         genes = f"{joint['n_top_genes']:,} " if isinstance(joint.get("n_top_genes"), int) else ""
         said.append(f"Counts were normalized and {genes}variable genes chosen with Scanpy (Wolf et al. 2018).")
-        if joint.get("integration", "scvi") == "scvi":
+        if joint.get("integration", "scvi") != "scvi":
+            said.append("Samples were not integrated; cells were compared by principal components.")
+        elif not happened.joined_by_scvi(run):
+            said.append(
+                "There were too few cells to integrate the samples; cells were compared by principal components."
+            )
+        else:
             key, dimensions = joint.get("batch_key"), joint.get("n_latent")
             said.append(
                 "Samples were joined by scVI (Lopez et al. 2018; Gayoso et al. 2022)"
@@ -156,6 +170,19 @@ def _rna(settings: Mapping[str, Used], run: RunFolder, study: Study) -> list[str
             "(Tirosh et al. 2016)."
         )
     return said
+
+
+def _but(run: RunFolder, code: str) -> str:
+    total, without = happened.read(run, step="events"), len(happened.samples_noted(run, code))
+    return f" (which could be told {happened.of(total - without, total)})" if without and total else ""
+
+
+def _scrublet(run: RunFolder) -> str:
+    where = happened.cell_doublets(run)
+    if where.startswith("in none"):
+        return f"Doublets were set aside {where}."
+    done = f", and set aside {where}" if where else ""
+    return f"Doublets were found with Scrublet (Wolock et al. 2019), sample by sample{done}."
 
 
 def _clones(settings: Mapping[str, Used], run: RunFolder, study: Study) -> list[str]:  # noqa: ARG001

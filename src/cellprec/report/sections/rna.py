@@ -11,6 +11,7 @@ from cellprec.pl.style import new_axes
 from cellprec.pl.summary import bars
 from cellprec.report.figure import add_figure
 from cellprec.report.section import Alert, Parts, Section
+from cellprec.report.sections import happened
 from cellprec.report.sections.cytometry import (
     draw_embedding,
     draw_fractions,
@@ -65,10 +66,18 @@ def section(run: RunFolder, study: Study) -> Section | None:
     kept, total = int(samples["n_kept"].sum()), int(samples["n_cells"].sum())
     lead = (
         f"{counted(total, one='cell')} in {counted(len(samples), one='sample')}; {kept:,} "
-        f"({as_text(kept / total if total else 0.0, kind='fraction')}) are kept after cells with few genes, with many "
-        "mitochondrial transcripts, and doublets are set aside."
+        f"({as_text(kept / total if total else 0.0, kind='fraction')}) are kept after cells with few genes or many "
+        f"mitochondrial transcripts{_doublets(run)} are set aside."
     )
     return parts.section(key="rna", title="Single-cell RNA", lead=lead)
+
+
+def _doublets(run: RunFolder) -> str:
+    where = happened.cell_doublets(run)
+    wished = any(
+        (e.get("settings") or {}).get("doublets") for e in run.manifest().get("steps", []) if e["step"] == "cells"
+    )
+    return f", and doublets {where}," if where else ", and doublets," if wished else ""
 
 
 def _few_cells(samples: pd.DataFrame) -> list[Alert]:
