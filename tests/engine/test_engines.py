@@ -12,6 +12,7 @@ from tests.engine.conftest import artifacts
 
 from cellprec.engine.plan import Task
 from cellprec.engine.runner import run_study
+from cellprec.engine.store import RunFolder
 from cellprec.study.load import load_study
 
 SNAKEFILE = Path(__file__).parents[2] / "pipelines" / "Snakefile"
@@ -45,6 +46,22 @@ def test_snakemake_goes_on_without_a_corrupt_sample(make_study: Callable[..., Pa
     assert done.returncode == 0, done.stderr[-3000:]
     outcomes = run_study(load_study(path), until="events", jobs=1)
     assert {task for task, r in outcomes.receipts.items() if r.status == "failed"} == {Task("events", "P02_baseline")}
+
+
+def test_snakemake_follows_a_corrected_sheet(make_study: Callable[..., Path]) -> None:
+    path = make_study(n_fcs=0)
+    assert snakemake(path).returncode == 0
+    run = RunFolder(path.parent / "results")
+    before = run.table("biomarkers.associations")
+    clinical = path.parent / "patients.csv"
+    clinical.write_text(clinical.read_text().replace(",CR,", ",x,").replace(",PD,", ",CR,").replace(",x,", ",PD,"))
+    assert snakemake(path).returncode == 0
+    after = run.table("biomarkers.associations")
+    assert before is not None
+    assert after is not None
+    effects = [t.set_index("feature")["effect"]["table:labs:il6_pg_per_ml@baseline"] for t in (before, after)]
+    assert effects[0] == pytest.approx(1 - effects[1])
+    assert effects[0] < 0.2
 
 
 @pytest.mark.parametrize("what", ["rna", ""])

@@ -75,6 +75,23 @@ def test_a_lost_output_is_made_again(whole: Path) -> None:
     assert artifacts(results) == before
 
 
+def test_no_result_outlives_what_it_rests_on(make_study: Callable[..., Path]) -> None:
+    path = make_study(n_fcs=0)
+    study = load_study(path)
+    assert run_study(study, jobs=1).exit_code == 0
+    run = RunFolder(study.results)
+    assert run.table("biomarkers.headlines") is not None
+    clinical = path.parent / "patients.csv"
+    clinical.write_text(clinical.read_text().replace(",CR,", ",x,").replace(",PD,", ",CR,").replace(",x,", ",PD,"))
+    run_study(load_study(path), until="patients", jobs=1)
+    assert run.table("biomarkers.headlines") is None, "the old answer is not shown beside the corrected outcome"
+    run_study(load_study(path), jobs=1)
+    text = path.read_text()
+    path.write_text(text[: text.index("outcomes:")].replace("patients: patients.csv\n", ""))
+    run_study(load_study(path), jobs=1)
+    assert run.table("biomarkers.headlines") is None, "nor that of a question no longer asked"
+
+
 def test_a_corrupt_file_stops_its_sample_only(make_study: Callable[..., Path]) -> None:
     path = make_study()
     bad = path.parent / "P02.fcs"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -29,12 +31,17 @@ def test_a_failing_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> No
     assert [p.name for p in target.parent.iterdir()] == ["a.b.csv"]
 
 
-def test_sweep_removes_what_a_killed_run_left(tmp_path: Path) -> None:
+def test_sweep_removes_what_a_killed_process_left_and_nothing_at_work(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / ".partial-xyz.h5ad").write_bytes(b"half")
-    (tmp_path / "data" / "rna.h5ad").write_bytes(b"whole")
-    run.sweep()
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    with run.writing(tmp_path / "data" / "rna.h5ad") as mine:
+        mine.write_bytes(b"half")
+        other = mine.with_name(mine.name.replace(f"-{os.getpid()}-", f"-{dead.pid}-"))
+        other.write_bytes(b"half")
+        run.sweep()
+        assert mine.exists()
+        assert not other.exists()
     assert [p.name for p in (tmp_path / "data").iterdir()] == ["rna.h5ad"]
 
 

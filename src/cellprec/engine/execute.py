@@ -17,6 +17,7 @@ import threadpoolctl
 import cellprec
 from cellprec import keys
 from cellprec.engine.plan import Plan, Task
+from cellprec.engine.plan import plan as make_plan
 from cellprec.engine.store import Receipt, RunFolder, digest, digest_of, notes_of
 from cellprec.errors import CellprecError, InputError
 from cellprec.settings import settings
@@ -27,7 +28,7 @@ _TRACKED = ("anndata", "scanpy", "scvi-tools", "torch", "flowkit", "numpy", "sci
             "statsmodels", "igraph", "umap-learn", "pynndescent", "numba", "dnaio", "matplotlib")  # fmt: skip
 
 
-def execute(plan: Plan, task: Task, *, force: bool = False) -> Receipt:
+def execute(plan: Plan, task: Task) -> Receipt:
     """Run one task if it is due, and return its receipt.
 
     A task is due unless its receipt stands for the same inputs, settings, seed and version and all outputs are there.
@@ -36,12 +37,13 @@ def execute(plan: Plan, task: Task, *, force: bool = False) -> Receipt:
     run = RunFolder(plan.study.results)
     started = time.monotonic()
     receipt = Receipt(task.step, task.sample, key="", status="crashed")
+    before = run.receipt(task.step, task.sample)
     try:
         inputs = _inputs(plan, task)
         values = {name: _plain(value) for name, value in plan.study.settings[task.step].items()}
         key = _key(plan, task, run, inputs)
-        before = run.receipt(task.step, task.sample)
-        if before is not None and run.is_current(before, key) and not force:
+        if before is not None and run.is_current(before, key):
+            run.receipt_path(task.step, task.sample).touch()  # a scheduler that looks at times sees it is up to date
             return before
         run.receipt_path(task.step, task.sample).unlink(missing_ok=True)  # from here on, nothing vouches for the files
         receipt = dataclasses.replace(receipt, key=key, inputs=inputs, settings=values)
@@ -53,13 +55,16 @@ def execute(plan: Plan, task: Task, *, force: bool = False) -> Receipt:
     except MemoryError as error:
         told = {"what": f"{task.step} ran out of memory", "where": task.sample, "why": str(error),
                 "fix": "Run it on a machine with more memory, or with fewer jobs at once (--jobs 1)."}  # fmt: skip
-        receipt = dataclasses.replace(receipt, status="failed", error=told, traceback=traceback.format_exc())
+        receipt = dataclasses.replace(receipt, status="crashed", error=told, traceback=traceback.format_exc())
     except Exception as error:
         told = {"what": f"{task.step} met a bug: {type(error).__name__}: {error}", "where": task.sample, "why": "",
                 "fix": "Please report it with log.txt; the other results stand."}  # fmt: skip
         receipt = dataclasses.replace(receipt, status="crashed", error=told, traceback=traceback.format_exc())
     seconds = round(time.monotonic() - started, 3)
     receipt = dataclasses.replace(receipt, seconds=seconds, device=_device(task), packages=_packages())
+    if before is None or before.outputs != receipt.outputs or receipt.status != "done":
+        everything = make_plan(plan.study)
+        run.forget((later.step, later.sample) for later in everything.downstream(task))
     run.write_receipt(receipt)
     return receipt
 
@@ -131,17 +136,20 @@ def _sample(plan: Plan, step: Step, task: Task) -> Sample:
 
 
 def _inputs(plan: Plan, task: Task) -> dict[str, str]:
-    """The user's files a task reads, by the name the user gave, with their digests."""
+    """The user's files a task reads, by what they are to it and their name, with their digests."""
     step = CATALOGUE[task.step]
-    paths = [v for k, v in plan.study.settings[task.step].items() if step.settings[k].is_path and v is not None]
+    paths = {k: v for k, v in plan.study.settings[task.step].items() if step.settings[k].is_path and v is not None}
     if step.scope == "sample":
         sample = _sample(plan, step, task)
-        paths.append(sample.path)
-        paths += [sample.gates] if sample.gates is not None else []
-    missing = [path for path in paths if not path.exists()]
-    if missing:
-        raise InputError(f"there is no file {missing[0].name}", where=task.sample, fix="Check the path in samples.csv.")
-    return {path.name: digest(path) for path in paths}
+        # the matrix of an mtx folder is read with the genes and barcodes beside it
+        paths["file"] = sample.path.parent if sample.path.name.startswith("matrix.mtx") else sample.path
+        if sample.gates is not None:
+            paths["gates"] = sample.gates
+    for role, path in paths.items():
+        if not path.exists():
+            fix = "Check the path in samples.csv, or in the settings."
+            raise InputError(f"there is no file {path.name}", where=f"{task.sample} {role}".strip(), fix=fix)
+    return {f"{role}: {path.name}": digest(path) for role, path in paths.items()}
 
 
 def _key(plan: Plan, task: Task, run: RunFolder, inputs: dict[str, str]) -> str:

@@ -50,6 +50,16 @@ class Plan:
                 found += [Task(need.name, s.sample_id) for s in self.samples(here[need.name])] or [Task(need.name)]
         return found
 
+    def downstream(self, task: Task) -> list[Task]:
+        """The tasks whose results rest on this one, in order."""
+        stale = {task}
+        found = []
+        for later in self.tasks():
+            if later not in stale and stale & set(self.upstream(later)):
+                stale.add(later)
+                found.append(later)
+        return found
+
 
 def plan(study: Study, *, until: str | None = None) -> Plan:
     """Choose the steps a study needs: those whose files or inputs it has.

@@ -73,11 +73,18 @@ def run_study(
     jobs = jobs or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else jobs or os.cpu_count() or 1
     with _alone(run.path):
         run.sweep()
+        forget_gone(run, study)
         outcomes = Outcomes()
         with _workers(jobs) as pool:
             _drain(todo, pool, jobs, outcomes, report or _silent)
         write_manifest(run, todo)
     return outcomes
+
+
+def forget_gone(run: RunFolder, study: Study) -> None:
+    """Drop the receipts of samples and steps that are no longer in the study, so that no report shows them."""
+    wanted = {(task.step, task.sample) for task in plan(study).tasks()}
+    run.forget((r.step, r.sample) for r in run.receipts() if (r.step, r.sample) not in wanted)
 
 
 def _drain(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -100,7 +101,8 @@ class RunFolder:
     def writing(self, target: Path) -> Iterator[Path]:
         """Give a temporary path beside the target, and move it there only if the block ends well."""
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=_PARTIAL, suffix=target.suffix, dir=target.parent)
+        prefix = f"{_PARTIAL}{_host()}-{os.getpid()}-"
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=target.suffix, dir=target.parent)
         os.close(handle)
         path = Path(name)
         try:
@@ -111,9 +113,16 @@ class RunFolder:
             path.unlink(missing_ok=True)
 
     def sweep(self) -> None:
-        """Remove what a killed run left half-written."""
-        for path in self.path.rglob(f"{_PARTIAL}*"):
-            path.unlink(missing_ok=True)
+        """Remove what a killed process of this machine left half-written; those at work are left alone."""
+        for path in self.path.rglob(f"{_PARTIAL}{_host()}-*"):
+            pid = path.name.removeprefix(f"{_PARTIAL}{_host()}-").partition("-")[0]
+            if not _is_alive(pid):
+                path.unlink(missing_ok=True)
+
+    def forget(self, tasks: Iterable[tuple[str, str]]) -> None:
+        """Remove the receipts of tasks whose outputs no longer hold, so that no reader takes them for current."""
+        for step, sample in tasks:
+            self.receipt_path(step, sample).unlink(missing_ok=True)
 
     def data(self, step: str, sample: str = "") -> AnnData | None:
         """The AnnData of a step that ended well, else ``None``."""
@@ -146,6 +155,20 @@ class RunFolder:
     def notes(self) -> list[Note]:
         """All notes of all tasks, each once."""
         return list(dict.fromkeys(Note(**item) for receipt in self.receipts() for item in receipt.notes))
+
+
+def _host() -> str:
+    return platform.node().replace("-", "_")
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, ValueError):
+        return True
+    return True
 
 
 def read_data(path: Path) -> AnnData:

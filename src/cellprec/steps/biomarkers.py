@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
+from annotated_types import Ge
+
 import cellprec as cp
 from cellprec.steps.contract import Design, Result, step
 
@@ -20,8 +22,8 @@ def biomarkers(
     design: Design,
     patients: AnnData,
     *,
-    permutations: Annotated[int, "permutations of the whole prediction"] = 200,
-    repeats: Annotated[int, "repeats of the cross-validation"] = 5,
+    permutations: Annotated[int, "permutations of the whole prediction", Ge(20)] = 200,
+    repeats: Annotated[int, "repeats of the cross-validation", Ge(1)] = 5,
 ) -> Result:
     """Ask which features go with each outcome, and whether any foretells it."""
     tables = cp.biomarkers.ask(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
+from annotated_types import Ge, Interval
+
 import cellprec as cp
 from cellprec.steps.contract import Sample, step
 
@@ -15,8 +17,10 @@ if TYPE_CHECKING:
 def cells(
     sample: Sample,
     *,
-    min_genes: Annotated[int, "cells with fewer genes are dropped"] = 200,
-    max_mito: Annotated[float | None, "cells with a larger mitochondrial fraction are dropped"] = None,
+    min_genes: Annotated[int, "cells with fewer genes are dropped", Ge(0)] = 200,
+    max_mito: Annotated[
+        float | None, "cells with a larger mitochondrial fraction are dropped", Interval(ge=0, le=1)
+    ] = None,
     doublets: Annotated[bool, "find and drop doublets"] = True,
     transgenes: Annotated[list[str], "names of the CAR transgene in the reference"] = [],  # noqa: B006 - never mutated
 ) -> AnnData:

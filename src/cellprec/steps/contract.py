@@ -105,6 +105,7 @@ class Setting:
     type: Any
     default: Any
     text: str
+    limits: tuple[Any, ...] = ()
 
     @property
     def is_path(self) -> bool:
@@ -197,7 +198,7 @@ def _need(name: str, hint: Any) -> Need:
 
 
 def _setting(parameter: inspect.Parameter, hint: Any) -> Setting:
-    text = ""
+    text, limits = "", ()
     if get_origin(hint) is Annotated:
-        hint, text = get_args(hint)[:2]
-    return Setting(parameter.name, hint, parameter.default, text)
+        hint, text, *limits = get_args(hint)
+    return Setting(parameter.name, hint, parameter.default, text, tuple(limits))

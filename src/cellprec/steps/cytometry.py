@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+from annotated_types import Ge, Gt
+
 import cellprec as cp
 from cellprec.steps.contract import Artifacts, Design, Result, step
 
@@ -15,9 +17,9 @@ def cytometry(
     events: Artifacts,
     *,
     populations: Annotated[Path | None, "CSV table of populations × markers with + and -"] = None,
-    cofactor: Annotated[float | None, "arcsinh cofactor instead of logicle (mass cytometry: 5)"] = None,
-    n_clusters: Annotated[int, "number of clusters"] = 30,
-    max_events: Annotated[int, "events taken per sample for the joint analysis"] = 100_000,
+    cofactor: Annotated[float | None, "arcsinh cofactor instead of logicle (mass cytometry: 5)", Gt(0)] = None,
+    n_clusters: Annotated[int, "number of clusters", Ge(2)] = 30,
+    max_events: Annotated[int, "events taken per sample for the joint analysis", Ge(100)] = 100_000,
 ) -> Result:
     """Join all cytometry samples, transform, cluster and name the populations."""
     sheet = design.samples[design.samples["modality"] == "cytometry"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
+from annotated_types import Interval
+
 import cellprec as cp
 from cellprec.errors import InputError
 from cellprec.steps.contract import Sample, step
@@ -19,7 +21,7 @@ def reads(
     left: Annotated[str, "constant sequence before the barcode"] = "",
     right: Annotated[str, "constant sequence after the barcode"] = "",
     pattern: Annotated[str, "the barcode in IUPAC letters, such as N20 or WSWSWS"] = "",
-    max_mismatches: Annotated[int, "mismatches allowed in a constant sequence"] = 1,
+    max_mismatches: Annotated[int, "mismatches allowed in a constant sequence", Interval(ge=0, le=3)] = 1,
 ) -> AnnData:
     """Find the barcodes in the reads of one file and correct their errors."""
     if not left and not right:

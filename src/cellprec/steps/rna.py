@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
+from annotated_types import Ge, Gt
+
 import cellprec as cp
 from cellprec.notes import add_note
 from cellprec.steps.contract import Artifacts, Design, Result, step
@@ -19,10 +21,10 @@ def rna(
     *,
     batch_key: Annotated[str, "column of samples.csv that scVI corrects for"] = "sample_id",
     integration: Annotated[Literal["scvi", "none"], "how batches are joined"] = "scvi",
-    n_top_genes: Annotated[int, "highly variable genes used"] = 2000,
-    n_latent: Annotated[int, "dimensions of the scVI space"] = 10,
-    max_epochs: Annotated[int | None, "scVI epochs; chosen from the number of cells if not given"] = None,
-    resolution: Annotated[float, "Leiden resolution: higher gives more clusters"] = 1.0,
+    n_top_genes: Annotated[int, "highly variable genes used", Ge(50)] = 2000,
+    n_latent: Annotated[int, "dimensions of the scVI space", Ge(2)] = 10,
+    max_epochs: Annotated[int | None, "scVI epochs; chosen from the number of cells if not given", Ge(1)] = None,
+    resolution: Annotated[float, "Leiden resolution: higher gives more clusters", Gt(0)] = 1.0,
 ) -> Result:
     """Join all single-cell samples, integrate, cluster, name and score the cells."""
     sheet = design.samples[design.samples["modality"] == "rna"]

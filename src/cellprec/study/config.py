@@ -42,7 +42,8 @@ class StudyFile(BaseModel):
 
 def _settings_model(step: Step) -> type[BaseModel]:
     fields: dict[str, Any] = {
-        knob.name: (Annotated[knob.type, Field(description=knob.text)], knob.default) for knob in step.settings.values()
+        knob.name: (Annotated[(knob.type, Field(description=knob.text), *knob.limits)], knob.default)
+        for knob in step.settings.values()
     }
     config = ConfigDict(extra="forbid", title=step.name, coerce_numbers_to_str=True)
     return create_model(f"{step.name}_settings", __config__=config, __doc__=f"{step.says}.", **fields)
@@ -76,6 +77,7 @@ class Study:
     samples: tuple[Sample, ...]
     settings: Mapping[str, Mapping[str, Any]]
     truth: Path | None
+    sheets: tuple[Path, ...] = ()
     sheet_name: str = "samples.csv"
     rows: tuple[int, ...] = ()
     warnings: tuple[Problem, ...] = ()

@@ -86,10 +86,15 @@ def _study(path: Path, config: Any, samples: Sheet, patients: Sheet | None, prob
         samples=files,
         settings=_settings(config, root),
         truth=resolve(root, config.truth) if config.truth else None,
+        sheets=(path.resolve(), *_sheet_paths(config, root)),
         sheet_name=samples.file,
         rows=tuple(int(str(row)) for row in samples.frame.index),
         warnings=tuple(p for p in problems if p.severity == "warning"),
     )
+
+
+def _sheet_paths(config: Any, root: Path) -> list[Path]:
+    return [resolve(root, name) for name in (config.samples, config.patients) if name]
 
 
 def _outcome(name: str, entry: Any, patients: Sheet | None) -> Outcome:
