@@ -198,9 +198,41 @@ def test_bad_tables_and_bare_events_are_refused() -> None:
     with pytest.raises(InputError, match="no population") as caught:
         annotate(adata, signs=pd.DataFrame({"CD99": [1]}, index=["T"]))
     assert "CD99" in caught.value.why
+    assert caught.value.fix.endswith("as the panel does: CD3, CD4, CD8, CD19, CD14, CD56, CD45RA, CCR7")
+    assert "settings.cytometry.populations" in caught.value.fix
     del adata.obs["cluster"]
     with pytest.raises(UsageError, match="clusters"):
         annotate(adata)
+
+
+@pytest.mark.parametrize("signs", [None, default_signs()])
+def test_a_panel_the_default_table_does_not_know_keeps_its_clusters(signs: pd.DataFrame | None) -> None:
+    adata = events(EVEN)[:, :2].copy()
+    adata.var_names = ["Red", "Blue"]
+    adata.var["channel"] = ["Red", "Blue"]
+    before = adata.obs["cluster"].copy()
+    annotate(adata, signs=signs)
+    assert set(adata.obs["population"]) == {"unassigned"}
+    assert (adata.obs["population_confidence"] == 0).all()
+    assert adata.obs["cluster"].equals(before)
+    (text,) = notes(adata)["events.no_population"]
+    assert "(Red, Blue)" in text
+    assert "settings.cytometry.populations" in text
+    assert cluster_table(adata)["population"].eq("unassigned").all()
+    assert population_table(adata)[["n", "fraction"]].values.tolist() == [[2400, 1.0]]
+
+
+def test_without_a_marker_that_tells_only_a_table_given_is_an_error() -> None:
+    adata = events(EVEN, markers=MARKERS[:6])
+    adata.var["kind"] = "fluorescence"
+    adata.X[:] = np.random.default_rng(0).normal(2, 0.6, adata.shape)
+    given = pd.DataFrame({"CD3": [1, -1], "CD19": [-1, 1]}, index=["T cells", "B cells"])
+    with pytest.raises(InputError, match="no population") as caught:
+        annotate(adata.copy(), signs=given)
+    assert caught.value.why.startswith("as positive cannot be told from negative for CD3; as positive cannot")
+    annotate(adata)
+    assert set(adata.obs["population"]) == {"unassigned"}
+    assert "events.no_population" in notes(adata)
 
 
 def test_everything_can_be_written_and_read_again(tmp_path: Path) -> None:

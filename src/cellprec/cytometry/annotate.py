@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cellprec import keys
-from cellprec.cytometry.panel import find_channels, lineage_channels, near_misses
+from cellprec.cytometry.panel import find_channels, lineage_channels
 from cellprec.cytometry.signs import default_signs, read_signs
 from cellprec.cytometry.threshold import find_threshold
 from cellprec.errors import InputError, UsageError
@@ -29,6 +29,7 @@ _WEAKEST: Final = 0.15
 _MOST: Final = 0.6
 _MARGIN: Final = 0.2
 _DOUBT: Final = 0.1
+_NAMED: Final = 12
 
 
 def annotate(adata: AnnData, *, signs: pd.DataFrame | None = None) -> None:
@@ -45,7 +46,8 @@ def annotate(adata: AnnData, *, signs: pd.DataFrame | None = None) -> None:
     Reads ``X`` (transformed) and ``obs["cluster"]``, kept events for the fractions. Writes ``obs["population"]``,
     ``obs["population_confidence"]`` (0 to 1; agreement times the chance against the next population),
     ``var["threshold"]`` and ``uns["populations"]["thresholds"]``. Markers and populations that cannot be used are
-    notes. Raises InputError where no population is left.
+    notes. Where no population is left, the default table leaves all events unassigned, with a note; a table that
+    was given raises InputError.
 
     >>> import anndata, numpy as np, pandas as pd
     >>> rng = np.random.default_rng(0)
@@ -60,21 +62,27 @@ def annotate(adata: AnnData, *, signs: pd.DataFrame | None = None) -> None:
         raise UsageError("the events have no clusters", fix="call cluster first")
     clusters = adata.obs[keys.CLUSTER].astype("category")
     codes = clusters.cat.codes.to_numpy()
-    signs, markers = _match(adata, signs=default_signs() if signs is None else signs)
+    default = default_signs()
+    given = signs is not None and not signs.equals(default)
+    signs, markers = _match(adata, signs=default if signs is None else signs)
     kept = _kept(adata)
     sizes = np.bincount(codes[kept], minlength=len(clusters.cat.categories))
     weights = 1 / np.sqrt(np.maximum(sizes, 1))[codes]
     found = {name: find_threshold(adata, channel=name, weights=weights, rows=kept) for name in markers}
     adata.var[THRESHOLD] = [found[name].value if name in found else np.nan for name in adata.var_names]
-    usable = _usable(adata, signs=signs, seen=[name for name in markers if found[name].how != "none"])
+    table = [(name, threshold.value, threshold.how) for name, threshold in found.items()]
+    adata.uns[POPULATIONS] = {"thresholds": pd.DataFrame(table, columns=["marker", "threshold", "how"])}
+    usable = _usable(adata, signs=signs, seen=[name for name in markers if found[name].how != "none"], given=given)
+    if usable.empty:
+        adata.obs[keys.POPULATION] = pd.Categorical([keys.UNASSIGNED] * adata.n_obs)
+        adata.obs[keys.POPULATION_CONFIDENCE] = np.zeros(adata.n_obs, np.float32)
+        return
     positive = _positive(adata, channels=list(usable.columns), codes=codes, kept=kept, n=len(sizes))
     named, confidence = _name(positive, signs=usable, filled=sizes > 0)
     adata.obs[keys.POPULATION] = pd.Categorical(
         np.array(named)[codes], categories=[name for name in (*usable.index, keys.UNASSIGNED) if name in named]
     )
     adata.obs[keys.POPULATION_CONFIDENCE] = confidence[codes].astype(np.float32)
-    table = [(name, threshold.value, threshold.how) for name, threshold in found.items()]
-    adata.uns[POPULATIONS] = {"thresholds": pd.DataFrame(table, columns=["marker", "threshold", "how"])}
 
 
 def population_table(adata: AnnData) -> pd.DataFrame:
@@ -154,7 +162,7 @@ def _match(adata: AnnData, *, signs: pd.DataFrame) -> tuple[pd.DataFrame, list[s
     return signs.fillna(0).astype(int).rename(columns=found), list(found.values())
 
 
-def _usable(adata: AnnData, *, signs: pd.DataFrame, seen: list[str]) -> pd.DataFrame:
+def _usable(adata: AnnData, *, signs: pd.DataFrame, seen: list[str], given: bool) -> pd.DataFrame:
     """The populations that the panel can tell, on the markers that tell positive from negative."""
     silent = [str(name) for name in signs.columns if name in adata.var_names and name not in seen]
     absent = [str(name) for name in signs.columns if name not in adata.var_names]
@@ -168,14 +176,25 @@ def _usable(adata: AnnData, *, signs: pd.DataFrame, seen: list[str]) -> pd.DataF
     usable = signs.drop(index=list(lost))[seen]
     usable = usable.loc[(usable != 0).any(axis=1), (usable != 0).any(axis=0)]
     if usable.empty:
-        near = [miss for name in absent for miss in near_misses(adata, name=name)[:1]]
+        _none_told(adata, lost=lost, given=given)
+    return usable
+
+
+def _none_told(adata: AnnData, *, lost: dict[str, str], given: bool) -> None:
+    names = lineage_channels(adata)
+    panel = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    table = "settings.cytometry.populations"
+    if given:
         raise InputError(
             "no population of the sign table can be told with this panel",
             why="; ".join(dict.fromkeys(lost.values())) or "the sign table is empty",
-            fix="name the markers of the sign table as in $PnS of the FCS files"
-            + (f" (there are {', '.join(near[:5])})" if near else ""),
+            fix=f"name the markers of the table in {table} as the panel does: {panel or 'it has no marker'}",
         )
-    return usable
+    text = (
+        f"no population of the default table can be told with this panel ({panel or 'no marker'}): all events are "
+        f"unassigned, the clusters stay; to name them, set {table} to a CSV table of populations × markers with + and -"
+    )
+    add_note(adata, "events.no_population", text, count=adata.n_obs)
 
 
 def _left_out(signs: pd.DataFrame, *, absent: list[str], silent: list[str]) -> dict[str, str]:
