@@ -1,7 +1,7 @@
 """Samples × clones: diversity, and which clones grow or fall."""
 
 from cellprec.clones.clonotypes import cell_clones, clonotypes, expansion
-from cellprec.clones.compare import assemble, compare
+from cellprec.clones.compare import assemble, compare, control_arm
 from cellprec.clones.contrasts import Contrast, contrast_table, contrasts, replicate_table
 from cellprec.clones.diversity import diversity
 from cellprec.clones.dynamics import dynamics
@@ -16,6 +16,7 @@ __all__ = [
     "compare",
     "contrast_table",
     "contrasts",
+    "control_arm",
     "diversity",
     "dynamics",
     "expansion",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
@@ -12,13 +12,14 @@ import pandas as pd
 from anndata import AnnData
 
 from cellprec import keys
-from cellprec.clones.table import LOW_DEPTH
+from cellprec.clones.table import LOW_DEPTH, told
+from cellprec.clones.verdict import NEGATIVE, SAMPLING, verdict
 from cellprec.errors import UsageError
+
+__all__ = ["DRUG", "NEGATIVE", "SAMPLING", "TIME", "Contrast", "contrast_table", "contrasts", "replicate_table"]
 
 DRUG = "drug"
 TIME = "time"
-NEGATIVE = "negative control"
-SAMPLING = "time, sampling only"
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ def contrasts(
     Returns
     -------
     list of Contrast
-        Low-depth libraries do not count. Wherever a control has two or more replicates, one half of them against the
+        Low-depth libraries do not count, nor do libraries of which no design column is filled in: nothing says whose
+        replicates they are. Wherever a control has two or more replicates, one half of them against the
         other is a contrast of kind ``negative control``: whatever it calls is false.
 
     Raises
@@ -76,9 +78,9 @@ def contrasts(
     >>> [contrast.name for contrast in contrasts(design, control_arm="B")]
     ['A vs B at d7', 'B halves at d7']
     """
-    text = _design(obs, by)
-    if control_arm is not None and control_arm not in set(text[keys.ARM]):
-        found = ", ".join(sorted(set(text[keys.ARM]))) or "none"
+    text, arms = design(obs, by=by), set(design(obs, deep_only=False)[keys.ARM]) - {""}
+    if control_arm is not None and control_arm not in arms:
+        found = ", ".join(sorted(arms)) or "none"
         raise UsageError(f"there is no arm {control_arm!r}", fix=f"Arms: {found}. Set the control arm to one of them.")
     order = _time_order(set(text[keys.TIMEPOINT]), timepoints)
     found_here: list[Contrast] = []
@@ -87,6 +89,8 @@ def contrasts(
             found_here += _over_time(patient, order, by)
         elif control_arm in set(patient[keys.ARM]):
             found_here += _over_arms(patient, control_arm, order, every_timepoint, by)
+    filled = [column for column in (keys.PATIENT_ID, keys.ARM, keys.TIMEPOINT) if (text[column] != "").any()]
+    found_here = [_exact(contrast, filled) for contrast in found_here]
     names = [contrast.name for contrast in found_here]
     if len(set(names)) < len(names):
         raise UsageError(f"two contrasts are named {next(n for n in names if names.count(n) > 1)!r}")
@@ -105,14 +109,14 @@ def contrast_table(results: Sequence[pd.DataFrame]) -> pd.DataFrame:
     -------
     DataFrame
         ``contrast``, ``kind``, ``n_tested``, ``n_enriched``, ``n_depleted``, ``n_treated``, ``n_control`` (replicates),
-        ``detection_limit`` (frequency in the control), ``shift``, ``verdict``.
+        ``detection_limit`` (frequency in the control), ``shift``, ``n_clones`` (tested or not), ``verdict``.
 
     Examples
     --------
     >>> one = pd.DataFrame({"contrast": ["A vs B"], "kind": ["drug"], "p": [0.2], "call": ["none"], "reason": [""],
     ...     "n_treated": [3], "n_control": [3], "detection_limit": [1e-4], "shift": [0.0]})
     >>> contrast_table([one])["verdict"].item()
-    'no clone rose or fell by more than drift explains (1 tested, 3 against 3 replicates)'
+    'no clone rose or fell by more than drift explains (the one clone could be tested, 3 against 3 replicates)'
     """
     rows = []
     for result in results:
@@ -128,8 +132,9 @@ def contrast_table(results: Sequence[pd.DataFrame]) -> pd.DataFrame:
             "n_control": int(first["n_control"]),
             "detection_limit": float(first["detection_limit"]),
             "shift": float(first["shift"]),
+            "n_clones": len(result),
         }
-        rows.append({**row, "verdict": _verdict(row, result)})
+        rows.append({**row, "verdict": verdict(row, reasons=result["reason"])})
     return pd.DataFrame(rows)
 
 
@@ -151,7 +156,8 @@ def replicate_table(adata: AnnData, *, control_arm: str | None = None, top: int 
     Returns
     -------
     DataFrame
-        One row per pair of replicates of a patient, arm and timepoint: ``sample_a``, ``sample_b``, ``r`` (Pearson, log
+        One row per pair of replicates of a patient, arm and timepoint (libraries of which none of these nor
+        ``replicate`` is filled in are no pairs): ``sample_a``, ``sample_b``, ``r`` (Pearson, log
         frequency, clones seen in both), ``n_shared``, ``top_overlap`` (share of the ``top`` largest in common),
         ``control_overlap`` (mean of the control pairs at that timepoint).
 
@@ -162,7 +168,7 @@ def replicate_table(adata: AnnData, *, control_arm: str | None = None, top: int 
     >>> replicate_table(AnnData(counts, obs=obs), top=2)[["r", "top_overlap"]].round(2).values.tolist()
     [[0.81, 1.0]]
     """
-    text = _design(adata.obs, ())
+    text = design(adata.obs)
     counts = np.asarray(adata.X, dtype=np.float64)
     frequency = pd.DataFrame(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), index=adata.obs_names)
     rows = []
@@ -185,15 +191,20 @@ def replicate_table(adata: AnnData, *, control_arm: str | None = None, top: int 
     return pairs
 
 
-def _design(obs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+def design(obs: pd.DataFrame, *, by: Sequence[str] = (), deep_only: bool = True) -> pd.DataFrame:
+    """Return patient, arm, timepoint and replicate of the libraries that name any of them, as text, empty if missing.
+
+    >>> design(pd.DataFrame({"arm": ["A", None], "low_depth": [False, False]}))["arm"].tolist()
+    ['A']
+    """
     absent = [column for column in by if column not in obs]
     if absent:
         raise UsageError(f"there is no column {absent[0]!r}", fix=f"Columns: {', '.join(map(str, obs.columns))}.")
-    usable = obs[~obs[LOW_DEPTH].astype(bool)] if LOW_DEPTH in obs else obs
+    usable = obs[~obs[LOW_DEPTH].astype(bool)] if deep_only and LOW_DEPTH in obs else obs
     text = pd.DataFrame(index=usable.index)
     for column in (keys.PATIENT_ID, keys.ARM, keys.TIMEPOINT, keys.REPLICATE, *by):
-        text[column] = usable[column].astype(str).replace("nan", "") if column in usable else ""
-    return text
+        text[column] = told(usable[column]) if column in usable else ""
+    return text[(text != "").any(axis=1)]
 
 
 def _time_order(found: set[str], given: Sequence[str]) -> list[str]:
@@ -208,6 +219,12 @@ def _pick(**values: str) -> dict[str, str | Sequence[str]]:
     return {column: value for column, value in values.items() if value}
 
 
+def _exact(contrast: Contrast, filled: Sequence[str]) -> Contrast:
+    """Select rows that leave a column empty as such, wherever other rows fill it in."""
+    empty = dict.fromkeys(filled, "")
+    return replace(contrast, treated={**empty, **contrast.treated}, control={**empty, **contrast.control})
+
+
 def _label(*parts: str) -> str:
     return " ".join(part for part in parts if part)
 
@@ -219,7 +236,8 @@ def _over_arms(
     control = patient[patient[keys.ARM] == control_arm]
     columns = [keys.ARM, *by]
     found, compared = [], []
-    for values, treated in patient[patient[keys.ARM] != control_arm].groupby(columns, sort=True):
+    named = patient[~patient[keys.ARM].isin([control_arm, ""])]
+    for values, treated in named.groupby(columns, sort=True):
         chosen = {column: str(v) for column, v in zip(columns, values, strict=True)}
         shared = [t for t in order if t in set(treated[keys.TIMEPOINT]) & set(control[keys.TIMEPOINT])]
         for time in shared if every else shared[-1:]:
@@ -240,7 +258,7 @@ def _over_time(patient: pd.DataFrame, order: list[str], by: Sequence[str]) -> li
     columns = [keys.ARM, *by]
     for values, group in patient.groupby(columns, sort=True):
         chosen = {column: str(v) for column, v in zip(columns, values, strict=True)}
-        times = [t for t in order if t in set(group[keys.TIMEPOINT])]
+        times = [t for t in order if t and t in set(group[keys.TIMEPOINT])]
         base = {keys.PATIENT_ID: who, **chosen}
         for time in times[1:]:
             name = _label(who, *chosen.values(), time, "vs", times[0])
@@ -266,23 +284,3 @@ def _halves(rows: pd.DataFrame, who: str, arm: str, time: str) -> list[Contrast]
             {**_pick(**place), keys.REPLICATE: tuple(other)},
         )
     ]
-
-
-def _verdict(row: dict[str, object], result: pd.DataFrame) -> str:
-    units = f"{row['n_tested']:,} tested, {row['n_treated']} against {row['n_control']} replicates"
-    if row["n_tested"] == 0:
-        reasons = [reason for reason in result["reason"].unique() if reason]
-        return f"cannot tell: {reasons[0] if reasons else 'no clone could be tested'}"
-    called = int(str(row["n_enriched"])) + int(str(row["n_depleted"]))
-    if row["kind"] == NEGATIVE:
-        if called:
-            return (
-                f"{called} clones called between two halves of one control: calls of this study are not to be trusted"
-            )
-        return f"no clone called between two halves of one control, as it must be ({units})"
-    if row["kind"] == SAMPLING:
-        said = f"{row['n_enriched']} clonotypes take a larger and {row['n_depleted']} a smaller share than the draw of"
-        return f"{said} cells explains ({row['n_tested']:,} tested, one sample each: no replicates)"
-    if not called:
-        return f"no clone rose or fell by more than drift explains ({units})"
-    return f"{row['n_enriched']} clones rose and {row['n_depleted']} fell by more than drift explains ({units})"

@@ -13,7 +13,7 @@ from statsmodels.stats.multitest import multipletests
 
 from cellprec import keys
 from cellprec.clones.drift import Drift, Floats, Scale, fit_drift, moderate, trend
-from cellprec.clones.table import DESIGN, LOW_DEPTH, TOTAL
+from cellprec.clones.table import DESIGN, LOW_DEPTH, TOTAL, told
 from cellprec.errors import UsageError
 
 Selection = Mapping[str, str | Sequence[str]]
@@ -149,7 +149,7 @@ def _rows(adata: AnnData, selection: Selection, side: str) -> list[str]:
         if column not in adata.obs:
             raise UsageError(f"{side}: there is no column {column!r}", fix=f"Columns: {', '.join(adata.obs.columns)}.")
         values = [value] if isinstance(value, str) else list(value)
-        held = adata.obs[column].astype(str)
+        held = told(adata.obs[column])
         absent = sorted(set(values) - set(held))
         if absent:
             raise UsageError(f"{side}: no library has {column} {absent[0]!r}", fix=f"There are {sorted(set(held))}.")
@@ -184,6 +184,9 @@ def _replicate_groups(adata: AnnData) -> list[list[str]]:
     design = [column for column in DESIGN if column in obs and column != keys.REPLICATE]
     if not design:
         return []
+    # rows that say nothing of their design are not replicates of one another
+    named = np.any([told(obs[column]) != "" for column in DESIGN if column in obs], axis=0)
+    obs = obs[named]
     return [[str(n) for n in names.index] for _, names in obs.groupby([obs[c].astype(str) for c in design])]
 
 

@@ -93,6 +93,15 @@ def table(samples: Mapping[str, AnnData], *, sheet: pd.DataFrame, min_total: flo
     return adata
 
 
+def told(column: pd.Series) -> pd.Series:
+    """Return a column of the sheet as text, what is missing being empty.
+
+    >>> told(pd.Series(["d1", None, float("nan")])).tolist()
+    ['d1', '', '']
+    """
+    return column.astype(object).where(column.notna(), "").astype(str).replace("nan", "")
+
+
 def finish(adata: AnnData) -> None:
     """Write ``layers["frequency"]``, ``obs["total"]`` and ``obs["low_depth"]`` from the counts.
 
