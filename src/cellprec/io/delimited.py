@@ -10,7 +10,7 @@ import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
@@ -18,6 +18,8 @@ from cellprec.errors import FileFormatError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_UNDEFINED: Final = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
 
 
 @dataclass(frozen=True)
@@ -188,4 +190,10 @@ def _decode(data: bytes, path: Path) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return data.decode("latin-1")
+        # what Excel writes where it does not write UTF-8; five bytes mean nothing there, and are taken as Latin-1
+        return "".join(_byte(value) for value in data) if _UNDEFINED.search(data) else data.decode("cp1252")
+
+
+def _byte(value: int) -> str:
+    code = bytes([value])
+    return code.decode("latin-1" if _UNDEFINED.match(code) else "cp1252")

@@ -13,12 +13,21 @@ from anndata import AnnData
 from cellprec import keys
 from cellprec.errors import FileFormatError, InputError
 from cellprec.io.delimited import open_delimited, plain_name
-from cellprec.notes import add_note
+from cellprec.notes import Note, add_note
 
 MODALITY = "table"
 
 _MISSING = {"", "na", "n/a", "nan", "null", "none", "missing", "unknown", "-", ".", "#n/a", "n.a."}
 _DECIMAL_COMMA = re.compile(r"^[+-]?\d+,\d+$")
+# 1 234,5: any blank between groups of three, as French, German and Swiss spreadsheets write it
+_GROUPED = re.compile(r"^[+-]?\d{1,3}(?:[ \u00a0\u2009\u202f]\d{3})+(?:[.,]\d+)?$")
+# 1,250 in a workbook may be a thousand or a little more than one
+_UNCLEAR = re.compile(r"^[+-]?[1-9]\d{0,2},\d{3}$")
+# a number in a spelling that is not read, or beyond a limit: no word to be coded as 0 or 1
+_AMOUNT_LIKE = re.compile(r"^[<>≤≥=~+-]*\s*\d[\d.,\s]*$")
+_BLANK = re.compile(r"[ \u00a0\u2009\u202f]")
+# fewer numbers than this among the cells that say something, and the column is no column of numbers
+_MOSTLY = 2 / 3
 # The second word of a pair is the 1; pairs without such an order are coded alphabetically.
 _ORDERED = [
     ("no", "yes"), ("n", "y"), ("false", "true"), ("negative", "positive"), ("neg", "pos"), ("low", "high"),
@@ -37,8 +46,9 @@ def read_table(path: str | Path, *, sample_id: str, timepoint: str = "") -> AnnD
     Parameters
     ----------
     path
-        CSV, TSV (gzipped or not) or Excel; semicolons with decimal commas and byte order marks are understood. One
-        row per patient; a column ``patient_id``, or else the first column, names the patient.
+        CSV, TSV (gzipped or not) or Excel; byte order marks are understood, and, between semicolons and in Excel,
+        numbers as text such as ``4,7`` and ``1 234,5``. One row per patient; a column ``patient_id``, or else the
+        first column, names the patient.
     sample_id
         Name of the table in the study.
     timepoint
@@ -49,8 +59,9 @@ def read_table(path: str | Path, *, sample_id: str, timepoint: str = "") -> AnnD
     AnnData
         Patients × features, float32, missing values NaN. ``layers["missing"]`` is 1 where a value is missing.
         ``obs["patient_id"]``; ``var["modality"]``, ``var["timepoint"]``, ``var["unit"]`` (what the header ends in:
-        ``ferritin_ug_per_l`` gives ``ug_per_l``, empty if nothing known). Columns of two words are coded 0 and 1;
-        other text columns are dropped. Both are noted.
+        ``ferritin_ug_per_l`` gives ``ug_per_l``, empty if nothing known). Columns of two words are coded 0 and 1. In
+        a column of numbers (two thirds of the cells that are not empty) other cells, such as ``<0.5``, are missing;
+        other text columns are dropped. All of this is noted.
 
     Raises
     ------
@@ -73,17 +84,17 @@ def read_table(path: str | Path, *, sample_id: str, timepoint: str = "") -> AnnD
     ['ug_per_l', '']
     """
     path = Path(path)
-    frame, decimal_comma = _cells(path)
+    frame, manner = _cells(path)
     patient = next((name for name in frame.columns if plain_name(name) == "patientid"), frame.columns[0])
     patients = frame.pop(patient)
     _judge_patients(patients, path)
-    converted = int(frame.map(lambda cell: bool(_DECIMAL_COMMA.match(cell))).sum().sum()) if decimal_comma else 0
-    values, coded, dropped = _numbers(frame, decimal_comma=decimal_comma)
+    values, notes = _numbers(frame, manner=manner)
     if values.empty:
         raise InputError(
             "the table has no numeric feature",
             where=path,
-            why="; ".join(dropped.values()) or "It has no column beside the patients.",
+            why="; ".join(note.text for note in notes if note.code == "table.dropped")
+            or "It has no column beside the patients.",
             fix="Give one row per patient and one numeric column per feature.",
         )
     obs = pd.DataFrame({keys.PATIENT_ID: pd.Categorical(patients)}, index=pd.Index(patients, name=keys.PATIENT_ID))
@@ -94,23 +105,19 @@ def read_table(path: str | Path, *, sample_id: str, timepoint: str = "") -> AnnD
     var[keys.FEATURE_UNIT] = pd.Categorical([_unit(name) for name in var.index])
     numbers = values.to_numpy(dtype=np.float32)
     adata = AnnData(numbers, obs=obs, var=var, layers={keys.MISSING: np.isnan(numbers).astype(np.float32)})
-    if converted:
-        text = "numbers with a decimal comma were read as such"
-        add_note(adata, "table.decimal_comma", text, count=converted, sample=sample_id)
-    for name, coding in coded.items():
-        add_note(adata, "table.coded", f"column {name} was coded {coding}", sample=sample_id)
-    for name, reason in dropped.items():
-        add_note(adata, "table.dropped", f"column {name} was dropped: {reason}", sample=sample_id)
+    for note in notes:
+        add_note(adata, note.code, note.text, count=note.count, sample=sample_id)
     return adata
 
 
-def _cells(path: Path) -> tuple[pd.DataFrame, bool]:
+def _cells(path: Path) -> tuple[pd.DataFrame, str]:
+    """The table as text, and in which manner its numbers may be written: ``;``, ``excel`` or plain."""
     if path.suffix.lower() in {".xlsx", ".xlsm"}:
-        return _excel(path), False
+        return _excel(path), "excel"
     table = open_delimited(path)
     frame = table.frame(table.header)
     blank = [name for name in table.header if name.startswith("unnamed_") and not frame[name].any()]
-    return frame.drop(columns=blank), table.separator == ";"
+    return frame.drop(columns=blank), ";" if table.separator == ";" else "plain"
 
 
 def _excel(path: Path) -> pd.DataFrame:
@@ -171,29 +178,59 @@ def _judge_patients(patients: pd.Series, path: Path) -> None:
         )
 
 
-def _numbers(frame: pd.DataFrame, *, decimal_comma: bool) -> tuple[pd.DataFrame, dict[str, str], dict[str, str]]:
+def _numbers(frame: pd.DataFrame, *, manner: str) -> tuple[pd.DataFrame, list[Note]]:
     columns: dict[str, pd.Series] = {}
-    coded: dict[str, str] = {}
-    dropped: dict[str, str] = {}
+    notes: list[Note] = []
+    respelled = 0
     for name in frame.columns:
         texts = frame[name]
         present = ~texts.str.lower().isin(_MISSING)
-        plain = texts.str.replace(",", ".", regex=False) if decimal_comma else texts
-        plain = plain.where(texts.str.match(_DECIMAL_COMMA), texts) if decimal_comma else texts
+        plain = _plain(texts, manner=manner)
         numbers = pd.to_numeric(plain.where(present, ""), errors="coerce")
-        wrong = present & ~np.isfinite(numbers.to_numpy(dtype=float))
+        numbers = numbers.where(np.isfinite(numbers.to_numpy(dtype=float)))
+        wrong = (present & numbers.isna()).to_numpy()
         words = sorted(texts[present].str.lower().unique())
-        if not wrong.any():
-            columns[name] = numbers
-        elif len(words) == 2 and wrong.sum() == present.sum():
+        two = len(words) == 2 and not any(_AMOUNT_LIKE.match(word) for word in words)
+        if two and wrong.any() and wrong.sum() == present.sum():
             zero, one = next((pair for pair in _ORDERED if set(pair) == set(words)), tuple(words))
             columns[name] = texts.str.lower().map({zero: 0.0, one: 1.0})
-            coded[name] = f"{zero} = 0, {one} = 1"
-        else:
+            notes.append(Note("table.coded", f"column {name} was coded {zero} = 0, {one} = 1"))
+            continue
+        if wrong.any():
             place = int(np.argmax(wrong))
-            example = f"{texts.iloc[place]!r} in row {texts.index[place]} is not a number"
-            dropped[name] = example + (f" ({int(wrong.sum())} such cells)" if wrong.sum() > 1 else "")
-    return pd.DataFrame(columns, index=frame.index), coded, dropped
+            example = f"{texts.iloc[place]!r} in row {texts.index[place]}"
+            count = int(wrong.sum())
+            if numbers.notna().sum() < _MOSTLY * present.sum():
+                more = f" ({count} such cells)" if count > 1 else ""
+                notes.append(Note("table.dropped", f"column {name} was dropped: {example} is not a number{more}"))
+                continue
+            told = f"{count} cells that are no number" if count > 1 else "1 cell that is no number"
+            first = f"the first is {example}" if count > 1 else f"it is {example}"
+            limit = "; values beyond a limit are lost so" if texts[wrong].str.match(r"[<>≤≥]").any() else ""
+            text = f"column {name} has {told}, taken as missing: {first}{limit}"
+            notes.append(Note("table.cells", text, count))
+        columns[name] = numbers
+        respelled += int((plain != texts)[numbers.notna()].sum())
+    if respelled:
+        text = "numbers with a decimal comma or blanks between thousands were read as such"
+        notes.insert(0, Note("table.decimal_comma", text, respelled))
+    return pd.DataFrame(columns, index=frame.index), notes
+
+
+def _plain(texts: pd.Series, *, manner: str) -> pd.Series:
+    commas = texts[texts.str.match(_DECIMAL_COMMA)]
+    unclear = manner == "excel" and len(commas) > 0 and bool(commas.str.match(_UNCLEAR).all())
+    if manner == "plain" or unclear:
+        return texts
+    return texts.map(_plain_number)
+
+
+def _plain_number(text: str) -> str:
+    """Write a number without blanks and with a decimal point; any other text comes back as it is."""
+    if _GROUPED.match(text):
+        text = _BLANK.sub("", text)
+        return text.replace(",", ".")
+    return text.replace(",", ".") if _DECIMAL_COMMA.match(text) else text
 
 
 def _unit(name: str) -> str:
