@@ -48,6 +48,12 @@ def test_earlier_timepoints_are_noted_or_compared_if_asked_for():
     assert not not_compared(adata)
 
 
+def test_the_note_names_each_timepoint_once_under_its_arm():
+    adata = arms("A d1 1", "A d3 1", "A d7 12", "B d3 1", "B d7 1", "veh d1 1", "veh d3 1", "veh d7 12")
+    compare(adata, control="veh")
+    assert not_compared(adata)[0].endswith(": A at d1 and d3; B at d3")
+
+
 def test_an_arm_that_meets_no_control_is_a_row_that_cannot_tell():
     adata = arms("A d7 12", "B d3 12", "veh d7 12")
     found, tests = compare(adata, control="veh")

@@ -104,6 +104,27 @@ def test_libraries_that_cannot_be_told_apart_are_refused_with_the_column_that_di
     assert collapse(joined, by=["dose"]).n_obs == 2
 
 
+def test_without_a_replicate_number_the_pcr_replicates_of_an_arm_are_one_culture():
+    names = ["a1", "a2", "b1", "b2"]
+    samples = {name: one({"x": 100 + i, "y": 30, "z": 20 * (i + 1)}) for i, name in enumerate(names)}
+    rows = sheet(names, arm=["A", "A", "B", "B"], timepoint=["d1"] * 4, pcr_replicate=["1", "2", "1", "2"])
+    both = collapse(table(samples, sheet=rows, min_total=0))
+    assert both.to_df()["x"].to_dict() == {"A_d1": 201, "B_d1": 205}
+    assert both.obs["libraries"].tolist() == ["a1;a2", "b1;b2"]
+    twins = rows.assign(pcr_replicate=["1", "1", "", ""])
+    with pytest.raises(InputError, match="Number them in replicate or pcr_replicate"):
+        collapse(table(samples, sheet=twins, min_total=0))
+
+
+@pytest.mark.parametrize("pcr", [["1", "2", "1", "2"], ["", "", "1", "2"]])
+def test_libraries_without_any_design_are_never_summed(pcr):
+    names = ["plasmid", "test", "b1", "b2"]
+    samples = {name: one({"x": 100 + i, "y": 30}) for i, name in enumerate(names)}
+    rows = sheet(names, arm=["", "", "B", "B"], replicate=["", "", "1", "1"], pcr_replicate=pcr)
+    summed = collapse(table(samples, sheet=rows, min_total=0)).to_df()["x"].to_dict()
+    assert summed == {"plasmid": 100, "test": 101, "B_1": 205}
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("12"), st.sampled_from("ab")), min_size=1, max_size=4, unique=True))
 def test_summing_keeps_every_read(design):

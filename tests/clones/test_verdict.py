@@ -28,8 +28,8 @@ def test_the_verdict_says_how_many_of_all_clones_could_be_tested():
 @pytest.mark.parametrize(
     ("shift", "said"),
     [
-        (-9.77, "changed 1/873-fold against them: a few clones took over"),
-        (3.0, "changed 8-fold: a few clones that ruled the control gave way"),
+        (-9.77, "fell 873-fold against them: a few clones took over"),
+        (3.0, "rose 8-fold: a few clones that ruled the control gave way"),
         (-20.0, "was not seen any more: a few clones took over"),
     ],
 )

@@ -202,7 +202,17 @@ def _note_left(adata: AnnData, left: pd.DataFrame, *, control_arm: str | None) -
         add_note(adata, "clones.not_compared", text, count=len(arms))
     for (kind, reason), own in left.groupby(["kind", "reason"], sort=False):
         what = "no negative control" if kind == NEGATIVE else "not compared"
-        add_note(adata, "clones.not_compared", f"{what}, as {reason}: {_listed(list(own['name']))}", count=len(own))
+        add_note(adata, "clones.not_compared", f"{what}, as {reason}: {_places(own)}", count=len(own))
+
+
+def _places(rows: pd.DataFrame) -> str:
+    """Name places by patient and arm, the timepoints of each together."""
+    said = []
+    for (who, arm), own in rows.groupby([keys.PATIENT_ID, keys.ARM], sort=False):
+        times = [str(time) for time in own[keys.TIMEPOINT] if time]
+        name = " ".join(part for part in (str(who), str(arm) or "no arm") if part)
+        said.append(f"{name} at {_listed(times)}" if times else name)
+    return "; ".join(said[:_MOST_NAMED]) + (f"; and {len(said) - _MOST_NAMED} more" if said[_MOST_NAMED:] else "")
 
 
 def _silent(left: pd.DataFrame, *, control_arm: str | None, n_clones: int) -> pd.DataFrame | None:

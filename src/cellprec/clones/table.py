@@ -133,6 +133,8 @@ def collapse(adata: AnnData, *, by: Sequence[str] = ()) -> AnnData:
         One row per biological replicate. ``obs["pcr_r"]`` is the lowest Pearson correlation of log counts between two
         PCR replicates over the clones seen in either (missing where there is one), ``obs["n_pcr"]`` their number,
         ``obs["libraries"]`` their names. PCR replicates are not units: they tell about the PCR, not about the cells.
+        A sheet without ``replicate`` thus holds one culture per patient, arm and timepoint. Libraries of which no
+        design column is filled in are not summed.
 
     Raises
     ------
@@ -154,14 +156,16 @@ def collapse(adata: AnnData, *, by: Sequence[str] = ()) -> AnnData:
         same = adata.copy()
         same.obs[PCR_R], same.obs[N_PCR], same.obs["libraries"] = np.nan, 1, pd.Categorical(same.obs_names)
         return same
-    text = adata.obs[design].astype(str)
-    _refuse_twins(adata, [*design, keys.PCR_REPLICATE])
-    group = text.agg("\x1f".join, axis=1)
+    text = adata.obs[design].apply(told)
+    named = (text != "").any(axis=1).to_numpy()
+    _refuse_twins(adata[named], [*design, keys.PCR_REPLICATE])
+    # nothing says that libraries without any design are PCR replicates of one culture: each stays alone
+    group = text.agg("\x1f".join, axis=1).where(named, [f"\x1f\x1f{name}" for name in adata.obs_names])
     counts = np.asarray(adata.X, dtype=np.float64)
     names, rows, sums, correlations = [], [], [], []
     for _, members in pd.Series(np.arange(adata.n_obs), index=group.to_numpy()).groupby(level=0, sort=False):
         picked = members.to_numpy()
-        label = "_".join(value for value in text.iloc[picked[0]] if value and value != "nan")
+        label = "_".join(value for value in text.iloc[picked[0]] if value)
         names.append(label if len(picked) > 1 and label else str(adata.obs_names[picked[0]]))
         rows.append(picked)
         sums.append(counts[picked].sum(axis=0))
@@ -256,10 +260,10 @@ def _note_depth(adata: AnnData) -> None:
 
 
 def _refuse_twins(adata: AnnData, columns: list[str]) -> None:
-    twins = adata.obs[columns].astype(str).duplicated(keep=False)
+    twins = adata.obs[columns].apply(told).duplicated(keep=False)
     if not twins.any():
         return
-    first = adata.obs[columns].astype(str)[twins]
+    first = adata.obs[columns].apply(told)[twins]
     pair = adata.obs_names[twins][(first == first.iloc[0]).all(axis=1)][:2]
     skip = {*columns, "path", "column", TOTAL, LOW_DEPTH}
     other = [c for c in adata.obs if c not in skip and adata.obs.loc[pair, c].astype(str).nunique() > 1]

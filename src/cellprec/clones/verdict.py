@@ -73,12 +73,8 @@ def _takeover(shift: float) -> str:
     if shift <= -_GONE:
         return "; the typical clone was not seen any more: a few clones took over"
     if shift < 0:
-        return f"; the typical clone changed {_fold(shift)}-fold against them: a few clones took over"
-    return f"; the typical clone changed {_fold(shift)}-fold: a few clones that ruled the control gave way"
-
-
-def _fold(shift: float) -> str:
-    return f"{2**shift:,.0f}" if shift > 0 else f"1/{2**-shift:,.0f}"
+        return f"; the share of the typical clone fell {2**-shift:,.0f}-fold against them: a few clones took over"
+    return f"; the share of the typical clone rose {2**shift:,.0f}-fold: a few clones that ruled the control gave way"
 
 
 def _plural(n: int, noun: str) -> str:
