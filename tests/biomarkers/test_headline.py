@@ -40,18 +40,50 @@ def test_nothing_found_says_nothing_found():
     said = headline(associations("not significant"), prediction("no better than chance"), name="severe_icans")
     assert said == (
         "No feature goes along with severe icans in these 24 patients (9 with it): none of 1 tested passes a 5 % "
-        "false discovery rate. No model foretells it in patients it has not seen (features: out-of-sample AUC 0.55 "
-        "(0.30–0.78), p = 0.4, beside 0.50 from the clinical covariates alone)."
+        "false discovery rate. No model foretells it better than chance in patients it has not seen (the features: "
+        "AUC 0.55 (0.30–0.78), p = 0.4; the clinical covariates alone: AUC 0.50)."
     )
 
 
 def test_found_feature_is_named_with_direction_interval_and_rivals():
     said = headline(associations("associated", "associated", "not significant"), None, name="response")
     assert said.startswith("f0 goes along with response in these 24 patients (9 with it): higher with it, AUC 0.95")
-    assert "1 more of 3 tested do too." in said
+    assert said.endswith("q = 0.012. So does 1 of the other 2 features tested, lower with it: f1.")
     lower = headline(associations("not significant", "associated"), None, name="response")
     assert "f1 goes along" in lower
     assert "lower with it" in lower
+
+
+NAMES = ["cytometry:fraction:CD8 memory@baseline", "table:plasma:il6_pg_per_ml@d0", "rna:signature:a:b", "f@d1", "x"]
+
+
+@pytest.mark.parametrize(
+    ("n", "end"),
+    [
+        (1, "; the only one of 5 tested."),
+        (2, ". So does 1 of the other 4 features tested, lower with it: il6_pg_per_ml (plasma, d0)."),
+        (
+            4,
+            (
+                ". So do 3 of the other 4 features tested, lower with it: il6_pg_per_ml (plasma, d0) and f@d1; higher "
+                "with it: a:b (rna, signature)."
+            ),
+        ),
+        (5, ". So do 4 of the other 4 features tested."),
+    ],
+)
+def test_features_are_named_as_people_name_them(n, end):
+    table = associations(*["associated"] * n, *["not significant"] * (5 - n)).assign(feature=NAMES)
+    table.loc[2, "effect"] = 0.9
+    said = headline(table, None, name="r")
+    assert said.startswith("CD8 memory (cytometry, fraction, baseline) goes along with r in")
+    assert said.endswith("q = 0.012" + end)
+
+
+def test_few_followers_of_the_batch_are_all_named():
+    table = associations(*["confounded with batch"] * 2).assign(feature=NAMES[:2])
+    both = "CD8 memory (cytometry, fraction, baseline) and il6_pg_per_ml (plasma, d0)"
+    assert headline(table, None, name="r").endswith(f"{both} look associated but follow the batch.")
 
 
 def test_decoy_is_named_and_never_as_the_finding():
@@ -63,9 +95,21 @@ def test_decoy_is_named_and_never_as_the_finding():
 @pytest.mark.parametrize(
     ("verdict", "words"),
     [
-        ("better than chance", "foretells it: out-of-sample AUC 0.90"),
-        ("better than chance, not shown to add to the clinical covariates", "that it adds to them is not shown"),
-        ("no better than chance within batches", "beyond what its batch tells"),
+        (
+            "better than chance",
+            (
+                "a model of the features foretells it better than chance: AUC 0.90 (0.30–0.78), p = 0.4. It is better "
+                "than the clinical covariates alone (AUC 0.50)."
+            ),
+        ),
+        (
+            "better than chance within batches, not shown to add to the clinical covariates",
+            (
+                "foretells it better than chance and the batch explain: AUC 0.90 (0.30–0.78), p = 0.4. It is not shown "
+                "to be better than the clinical covariates alone (AUC 0.50)."
+            ),
+        ),
+        ("no better than chance within batches", "No model foretells it better than chance and the batch explain in"),
         ("cannot tell: too few", "cannot be told: too few."),
     ],
 )

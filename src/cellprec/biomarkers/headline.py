@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cellprec.biomarkers.associate import ASSOCIATED, CANNOT_TELL, CONFOUNDED
-from cellprec.biomarkers.predict import BETTER, CLINICAL, NO_GAIN, WITHIN
+from cellprec.biomarkers.predict import BETTER, BOTH, CLINICAL, FEATURES, NO_GAIN, WITHIN
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from cellprec.biomarkers.predict import Prediction
+
+_NAMED: Final = 3
+_MODELS: Final = {FEATURES: "the features", BOTH: "the features and the clinical covariates together"}
 
 
 def headline(associations: pd.DataFrame, prediction: Prediction | None, *, name: str) -> str:
@@ -27,9 +30,8 @@ def headline(associations: pd.DataFrame, prediction: Prediction | None, *, name:
     sentences = [_association(associations, said=said, who=_who(associations, prediction))]
     followers = associations.loc[associations["verdict"] == CONFOUNDED, "feature"].tolist()
     if followers:
-        more = f" and {len(followers) - 1} more" if len(followers) > 1 else ""
-        looks = "look associated but follow" if more else "looks associated but follows"
-        sentences.append(f"{followers[0]}{more} {looks} the batch.")
+        looks = "look associated but follow" if len(followers) > 1 else "looks associated but follows"
+        sentences.append(f"{_listed([_readable(name) for name in followers])} {looks} the batch.")
     if prediction is not None:
         sentences.append(_foretold(prediction.table, said=said))
     return " ".join(sentences)
@@ -56,11 +58,41 @@ def _association(table: pd.DataFrame, *, said: str, who: str) -> str:
         return f"No feature goes along with {said} in {who}: none of {tested} tested passes a 5 % false discovery rate."
     top = found.iloc[0]
     first = (
-        f"{top['feature']} goes along with {said} in {who}: {'higher' if top['effect'] > 0.5 else 'lower'} with it, "
+        f"{_readable(str(top['feature']))} goes along with {said} in {who}: {_direction(top)}, "
         f"AUC {top['effect']:.2f} ({top['low']:.2f}–{top['high']:.2f}), q = {top['q']:.2g}"
     )
-    others = len(found) - 1
-    return first + (f"; {others} more of {tested} tested do too." if others else f"; the only one of {tested} tested.")
+    others = found.iloc[1:]
+    if others.empty:
+        return f"{first}; the only one of {tested} tested."
+    more = f"{first}. So {'do' if len(others) > 1 else 'does'} {len(others)} of the other {tested - 1} features tested"
+    if len(others) > _NAMED:
+        return f"{more}."
+    ways: dict[str, list[str]] = {}
+    for _, row in others.iterrows():
+        ways.setdefault(_direction(row), []).append(_readable(str(row["feature"])))
+    return f"{more}, {'; '.join(f'{way}: {_listed(names)}' for way, names in ways.items())}."
+
+
+def _direction(row: pd.Series) -> str:
+    return f"{'higher' if row['effect'] > 0.5 else 'lower'} with it"
+
+
+def _readable(feature: str) -> str:
+    """Return what was measured, and in brackets where and when, of ``modality:family:name@timepoint``."""
+    modality, _, rest = feature.partition(":")
+    family, _, named = rest.partition(":")
+    if not named:
+        return feature
+    what, _, when = named.rpartition("@") if "@" in named else (named, "", "")
+    # of a table, its file is what the reader knows it by
+    about = [part for part in (modality if modality != "table" else "", family, when) if part]
+    return f"{what} ({', '.join(about)})"
+
+
+def _listed(names: list[str]) -> str:
+    if len(names) > _NAMED:
+        return f"{names[0]} and {len(names) - 1} more"
+    return " and ".join(([", ".join(names[:-1])] if len(names) > 1 else []) + names[-1:])
 
 
 def _foretold(table: pd.DataFrame, *, said: str) -> str:
@@ -69,14 +101,15 @@ def _foretold(table: pd.DataFrame, *, said: str) -> str:
         reason = table["verdict"].str.removeprefix(f"{CANNOT_TELL}: ").iloc[-1]
         return f"Whether {said} can be foretold in new patients cannot be told: {reason}."
     best = models.sort_values("p_permutation", kind="stable").iloc[0]
-    numbers = (
-        f"out-of-sample AUC {best['auc']:.2f} ({best['low']:.2f}–{best['high']:.2f}), p = {best['p_permutation']:.2g}"
-    )
+    verdict, model = str(best["verdict"]), _MODELS.get(str(best["model"]), str(best["model"]))
+    numbers = f"AUC {best['auc']:.2f} ({best['low']:.2f}–{best['high']:.2f}), p = {best['p_permutation']:.2g}"
     clinic = table.loc[table["model"] == CLINICAL, "auc"].dropna()
-    beside = f", beside {clinic.iloc[0]:.2f} from the clinical covariates alone" if len(clinic) else ""
-    verdict = str(best["verdict"])
-    more = f" beyond what its batch tells{beside}" if WITHIN in verdict else beside
+    beaten = "chance and the batch explain" if WITHIN in verdict else "chance"
     if not verdict.startswith(BETTER):
-        return f"No model foretells it in patients it has not seen ({best['model']}: {numbers}{more})."
-    adds = "; that it adds to them is not shown" if verdict.endswith(NO_GAIN) else ""
-    return f"In patients it has not seen, the model of {best['model']} foretells it: {numbers}{more}{adds}."
+        beside = f"; the clinical covariates alone: AUC {clinic.iloc[0]:.2f}" if len(clinic) else ""
+        return f"No model foretells it better than {beaten} in patients it has not seen ({model}: {numbers}{beside})."
+    told = f"In patients it has not seen, a model of {model} foretells it better than {beaten}: {numbers}."
+    if clinic.empty:
+        return told
+    shown = "It is not shown to be" if verdict.endswith(NO_GAIN) else "It is"
+    return f"{told} {shown} better than the clinical covariates alone (AUC {clinic.iloc[0]:.2f})."
