@@ -137,7 +137,7 @@ def cell_tables(names: list[str], stage: str, rng: np.random.Generator) -> dict[
             "cluster": [str(i) for i in range(1, 17)],
             "n": rng.integers(100, 9000, 16),
             "population": POPULATIONS * 2,
-            "confidence": rng.uniform(0.3, 1, 16),
+            "confidence": rng.uniform(0.6, 1, 16),
         }
     )
     if stage == "cytometry":

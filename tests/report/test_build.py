@@ -103,6 +103,7 @@ def test_a_quiet_study_raises_no_alert(quick: None, case: Any) -> None:
     for stage, total in (("cytometry", "n_events"), ("rna", "n_cells")):
         table = case.run.tables[f"{stage}.samples"]
         table["n_kept"] = table[total]
+    case.run.tables["cytometry.samples"]["margin"] = 0
     case.run.tables["biomarkers.confounding"]["p"] = 0.8
     case.run.tables["biomarkers.associations"]["verdict"] = "not significant"
     case.study.truth = None
@@ -152,14 +153,14 @@ def test_found_and_planted_stand_side_by_side(built: Any) -> None:
     cd8 = "cytometry:fraction:CD8 memory@baseline"
     assert ["response", cd8, "effect", "1", "0.934", "0.001", "associated", "yes"] in rows
     assert any(row[:4] == ["response", "cytometry:fraction:NK@baseline", "confounded decoy", "2"] for row in rows)
-    assert ["ibrutinib vs vehicle", "6", "6", "6", "100.0 %", "6", "0", "0.0 %"] in rows
+    assert ["ibrutinib vs vehicle", "6", "6", "6", "100.0 %", "100.0 %", "6", "0", "0.0 %"] in rows
 
 
 def test_a_decoy_called_associated_is_told(quick: None, case: Any) -> None:
     table = case.run.tables["biomarkers.associations"]
     table.loc[table["feature"].str.contains("NK"), "verdict"] = "associated"
     page = page_of(case)
-    assert "The planted cytometry:fraction:NK@baseline was not judged as it was planted" in page.text
+    assert "The planted NK @ baseline (cytometry fraction) was not judged as it was planted" in page.text
     assert any("NK" in "".join(row) and row[-1] == "no" for row in page.rows)
 
 

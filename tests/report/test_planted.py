@@ -63,6 +63,7 @@ def test_recall_counts_only_what_could_be_seen_and_false_calls_are_counted() -> 
     tests = tried(["enriched", "none", "none", "enriched"])
     (row,) = compare_clones(PLANTED, tests, contrasts, sequences=NAMES).to_dict("records")
     assert (row["planted"], row["above"], row["found"], row["recall"]) == (3, 2, 1, 0.5)
+    assert row["recall_all"] == pytest.approx(1 / 3), "of all planted, the one below the limit too"
     assert (row["called"], row["false"], row["fdr"]) == (2, 1, 0.5)
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from cellprec.errors import UsageError
 from cellprec.pl.style import GREY, OKABE_ITO, legend_outside, new_axes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pandas as pd
     from matplotlib.axes import Axes
 
@@ -54,7 +58,8 @@ def forest(table: pd.DataFrame, *, top: int = 15, ax: Axes | None = None) -> Axe
         fill = color if filled else "white"
         ax.plot(row["effect"], height, marker=marker, color=color, markerfacecolor=fill, linestyle="", label=label)
         drawn.add(verdict)
-    ax.set_yticks(list(heights), [readable(str(feature)) for feature in rows["feature"]], fontsize="small")
+    names = readable_names(table["feature"].astype(str))
+    ax.set_yticks(list(heights), [names[str(feature)] for feature in rows["feature"]], fontsize="small")
     ax.set_ylim(-0.7, len(rows) - 0.3)
     legend_outside(ax)
     return ax
@@ -74,6 +79,33 @@ def readable(feature: str) -> str:
         return feature
     what, at, when = named.rpartition("@")
     return f"{what} @ {when} ({modality} {family})" if at else f"{named} ({modality} {family})"
+
+
+def readable_names(features: Iterable[str]) -> dict[str, str]:
+    """Return each feature with its readable name; features that would read alike keep their own names.
+
+    >>> readable_names(["rna:fraction:B@d0"])
+    {'rna:fraction:B@d0': 'B @ d0 (rna fraction)'}
+    >>> readable_names(["a b:c:x", "a:b c:x"])  # both would be x (a b c)
+    {'a b:c:x': 'a b:c:x', 'a:b c:x': 'a:b c:x'}
+    """
+    names = {feature: readable(feature) for feature in dict.fromkeys(features)}
+    times = Counter(names.values())
+    return {feature: name if times[name] == 1 else feature for feature, name in names.items()}
+
+
+def in_words(text: str, features: Iterable[str]) -> str:
+    """Return a text with the internal names of features written readably.
+
+    >>> in_words("rna:fraction:B@d0 goes along.", ["rna:fraction:B@d0", "rna:fraction:B"])
+    'B @ d0 (rna fraction) goes along.'
+    """
+    names = readable_names(features)
+    if not names:
+        return text
+    # longest first: the name of one feature may be the beginning of another's
+    pattern = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    return re.sub(pattern, lambda match: names[match.group()], text)
 
 
 def _chosen(table: pd.DataFrame, *, top: int) -> pd.DataFrame:

@@ -102,7 +102,10 @@ def _collect(run: RunFolder, study: Study, sections: Sequence[tuple[str, Make]])
 def _facts(manifest: dict[str, Any], study: Study) -> list[tuple[str, str]]:
     sheet = study.design.samples
     patients = sheet["patient_id"].astype(str).str.strip() if "patient_id" in sheet else None
-    n_patients = 0 if patients is None else patients[~patients.isin(["", "nan"])].nunique()
+    named = set() if patients is None else set(patients) - {"", "nan"}
+    if not named and study.design.patients is not None:
+        named = set(study.design.patients.index.astype(str))  # a table of features names its patients itself
+    n_patients = len(named)
     facts = [("Run finished", _when(str(manifest.get("finished") or "")))]
     if n_patients:
         facts.append(("Patients", f"{n_patients:,}"))

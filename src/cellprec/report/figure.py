@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import tempfile
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -90,7 +91,10 @@ def save_figure(folder: Path, axes: Axes, *, name: str, alt: str, caption: str) 
 def _settle(figure: Any) -> Any:
     # lay out once for all three renderings: solving the layout takes longer than drawing
     figure.set_dpi(PNG_DPI)  # text is measured too small at few dots per inch, and long labels would be cut
-    figure.draw_without_rendering()
+    with warnings.catch_warnings():
+        # a long legend can leave no room for the axes at first; what is cut out below holds everything that was drawn
+        warnings.filterwarnings("ignore", message="constrained_layout not applied")
+        figure.draw_without_rendering()
     figure.set_layout_engine(None)
     return figure.get_tightbbox().padded(0.1)
 

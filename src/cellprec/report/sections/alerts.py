@@ -22,6 +22,8 @@ READS: Final = {
 """For each kind of file: the step that reads one, and the study-wide stage made of all of them."""
 
 
+_MOST_SENTENCES: Final = 4
+_EACH_NAMED: Final = ("table.dropped", "cytometry.set_aside", "cytometry.panel")
 LOUD_NOTES: Final = {
     "barcodes.no_reads": ("No reads in the file", "Ask the sequencing facility for the file again."),
     "barcodes.few": (
@@ -36,6 +38,18 @@ LOUD_NOTES: Final = {
     "rna.unfiltered": (
         "The matrix holds empty droplets",
         "Name the filtered matrix in samples.csv (filtered_feature_bc_matrix).",
+    ),
+    "table.dropped": (
+        "Columns of a table were left out",
+        "Nothing below knows these columns. Correct them in the file and run the study again, if they are needed.",
+    ),
+    "cytometry.set_aside": (
+        "Not part of the joint cytometry",
+        "Populations and biomarkers know nothing of these samples. Correct the channel names or make two studies.",
+    ),
+    "cytometry.panel": (
+        "Channels of the panel were left out",
+        "Clusters and populations know nothing of these markers. Measure, or name, them alike in every sample.",
     ),
     "events.range_wrong": (
         "The range of a detector is wrongly declared in the file",
@@ -71,8 +85,11 @@ def _noted(notes: list[Note]) -> list[Alert]:
         names = list(dict.fromkeys(note.sample for note in own if note.sample))
         who = f" ({counted(len(names), one='sample')}: {some(names)})" if names else ""
         words = list(dict.fromkeys(note.text for note in own))
-        more = f" And {len(words) - 1} more of this kind, under Notes." if len(words) > 1 else ""
-        alerts.append(Alert(level="warning", title=f"{title}{who}", text=f"{upper(words[0])}.{more}", fix=fix))
+        shown = words[: _MOST_SENTENCES if code in _EACH_NAMED else 1]
+        rest = len(words) - len(shown)
+        more = f" And {rest} more of this kind, under Notes." if rest > 0 else ""
+        text = " ".join(f"{upper(word)}." for word in shown)
+        alerts.append(Alert(level="warning", title=f"{title}{who}", text=f"{text}{more}", fix=fix))
     return alerts
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from cellprec.pl.forest import forest, readable
+from cellprec.pl.forest import forest, readable, readable_names
 from cellprec.pl.roc import boxes, roc
 from cellprec.report.figure import add_figure
 from cellprec.report.section import Alert, Parts, Section
@@ -96,6 +96,7 @@ def section(run: RunFolder, study: Study) -> Section | None:
             make_table(with_interval(prediction), columns=_PREDICTION, caption="Prediction", source=source)
         )
     if confounding is not None and len(confounding):
+        confounding = confounding.assign(sentence=[same_for(text) for text in confounding["sentence"].astype(str)])
         source = "tables/biomarkers.confounding.csv"
         caption = "What the outcome goes with by design"
         parts.tables.append(
@@ -123,29 +124,56 @@ def confounding_alerts(confounding: pd.DataFrame | None, associations: pd.DataFr
                     title=f"{row['outcome']} goes with the batch ({row['column']})"
                     if str(row["column"]) != "batch"
                     else f"{row['outcome']} goes with the batch",
-                    text=str(row["sentence"]),
+                    text=same_for(str(row["sentence"])),
                     fix="Trust only features that also differ within each batch (column “p within batch”); "
                     "spread the patients over batches in the next experiment.",
                 )
             )
     verdicts = associations["verdict"].astype(str)
+    names = readable_names(associations["feature"].astype(str))
     for outcome, own in associations[verdicts.str.startswith("confounded")].groupby("outcome", sort=False):
+        told = some([names[name] for name in own["feature"].astype(str)], top=5)
         alerts.append(
             Alert(
                 level="warning",
                 title=f"{outcome}: {counted(len(own), one='feature')} confounded with the batch",
-                text=f"{some(own['feature'].astype(str).tolist(), top=5)}: higher or lower where the batch is, not "
-                "where the outcome is.",
+                text=f"{told}: higher or lower where the batch is, not where the outcome is.",
                 fix="Do not carry these forward as markers.",
             )
         )
     return alerts
 
 
+def same_for(sentence: str) -> str:
+    """Say how many kinds of data a sentence also holds for, instead of naming their columns one by one.
+
+    >>> same_for("Batch goes along. The same holds for clones@baseline, rna@baseline, rna@day14.")
+    'Batch goes along. The clones and the rna files divide the patients in the same way.'
+    >>> same_for("Batch goes along. The same holds for site.")
+    'Batch goes along. The column site divides the patients in the same way.'
+    """
+    head, found, tail = sentence.partition(" The same holds for ")
+    if not found:
+        return sentence
+    columns = tail.rstrip(". ").split(", ")
+    kinds = list(dict.fromkeys(column.split("@")[0] for column in columns if "@" in column))
+    plain = [column for column in columns if "@" not in column]
+    parts = [f"the {kind}" for kind in kinds]
+    who = some(parts) + (" files" if kinds else "")
+    named = f"the {'column' if len(plain) == 1 else 'columns'} {some(plain)}" if plain else ""
+    subject = " and ".join(part for part in (named, who) if part)
+    verb = "divides" if len(plain) == 1 and not kinds else "divide"
+    return f"{head} {subject[:1].upper()}{subject[1:]} {verb} the patients in the same way."
+
+
 def _cannot_tell(associations: pd.DataFrame, prediction: pd.DataFrame | None) -> list[Alert]:
     alerts = []
     if prediction is not None:
-        doubtful = prediction[prediction["verdict"].astype(str).str.lower().str.startswith("cannot tell")]
+        mute = prediction["verdict"].astype(str).str.lower().str.startswith("cannot tell")
+        answered = set(prediction.loc[~mute & (prediction["model"].astype(str) == "features"), "outcome"])
+        # without covariates there is no clinical model: no news where the features have their answer
+        expected = prediction["verdict"].astype(str).str.contains("no covariates were named")
+        doubtful = prediction[mute & ~(expected & prediction["outcome"].isin(answered))]
         for (outcome, verdict), own in doubtful.groupby(["outcome", "verdict"], sort=False):
             models = some(own["model"].astype(str).tolist()) if "model" in own else "all models"
             title, text = f"No prediction of {outcome!s}", f"{verdict!s} (models: {models})"
@@ -174,7 +202,7 @@ def _draw_forest(parts: Parts, run: RunFolder, outcome: str, own: pd.DataFrame, 
         lambda: forest(own),
         name=f"biomarkers.forest_{place}",
         alt=f"{outcome}: AUC with 95 % interval of the strongest of {counted(len(own), one='feature')} "
-        f"({verdicts}). First: {first['feature']}, AUC "
+        f"({verdicts}). First: {readable(str(first['feature']))}, AUC "
         f"{as_text(first['effect'], kind='number')} ({as_text(first['low'], kind='number')} to "
         f"{as_text(first['high'], kind='number')}), {first['verdict']}.",
         caption=f"{outcome}: the strongest features. Right of 0.5, higher in patients with the outcome; left, lower. "

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cellprec.report.table import Table
 
 LOW_COVERAGE = 0.9
+FAR_SHIFT = 3.0  # log2: eightfold
 SAMPLING = "sampling only"
 
 
@@ -42,7 +43,7 @@ def section(run: RunFolder, study: Study) -> Section | None:
     contrasts, tests = run.table("clones.contrasts"), run.table("clones.tests")
     clones = run.data("clones")
     parts = Parts()
-    parts.alerts += [*_coverage_alerts(samples, clones), *control_alerts(contrasts)]
+    parts.alerts += [*_coverage_alerts(samples, clones), *control_alerts(contrasts), *shift_alerts(contrasts)]
     draw_diversity(parts, run, samples)
     if clones is not None and clones.n_vars:
         draw_clones(parts, run, study, clones)
@@ -120,6 +121,35 @@ def control_alerts(contrasts: pd.DataFrame | None) -> list[Alert]:
         title = f"{names[0]}: {verdict}" if len(names) == 1 else f"{len(names)} contrasts: {verdict}"
         alerts.append(Alert(level="info", title=title, text="" if len(names) == 1 else f"{some(names)}."))
     return alerts
+
+
+def shift_alerts(contrasts: pd.DataFrame | None) -> list[Alert]:
+    """Return an alert about contrasts in which the typical clone itself moved far: a few clones took over, or fell.
+
+    >>> contrasts = pd.DataFrame({"contrast": ["drug", "other"], "shift": [-3.2, 0.4]})
+    >>> [(alert.title, alert.text.split(":")[0]) for alert in shift_alerts(contrasts)]
+    [('The typical clone moves far in 1 contrast', 'drug (share falls 9-fold)')]
+    """
+    if contrasts is None or "shift" not in contrasts:
+        return []
+    shift = pd.to_numeric(contrasts["shift"], errors="coerce")
+    far = shift.abs() >= FAR_SHIFT
+    if not far.any():
+        return []
+    told = [
+        f"{name} (share {'falls' if value < 0 else 'rises'} {2 ** abs(value):,.0f}-fold)"
+        for name, value in zip(contrasts["contrast"].astype(str)[far], shift[far], strict=True)
+    ]
+    return [
+        Alert(
+            level="warning",
+            title=f"The typical clone moves far in {counted(int(far.sum()), one='contrast')}",
+            text=f"{some(told, top=6)}: most clones moved together, because few took over or fell. A clone is called "
+            "only if it also moves against the typical one.",
+            fix="Read folds of these contrasts beside the typical clone, not as growth; count cells to tell the two "
+            "apart.",
+        )
+    ]
 
 
 def _coverage_alerts(samples: pd.DataFrame, clones: AnnData | None) -> list[Alert]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cellprec.report.table import Table
 
 HEAVY_LOSS = 0.5  # a sample that loses more than half of its events is told to the reader
+MANY_MARGIN = 0.2
 MOSTLY_UNNAMED = 0.3
 MOST_INTERACTIVE = 6_000
 _KNOWN = {"sample_id", "n_events", "n_kept", "kept_fraction"}
@@ -44,7 +45,11 @@ def section(run: RunFolder, study: Study) -> Section | None:
     populations, clusters = run.table("cytometry.populations"), run.table("cytometry.clusters")
     cells = run.data("cytometry")
     parts, names = Parts(), named_populations(run)
-    parts.alerts += [*loss_alerts(samples, total="n_events", noun="events"), *unnamed_alerts(populations)]
+    parts.alerts += [
+        *loss_alerts(samples, total="n_events", noun="events"),
+        *margin_alerts(samples),
+        *unnamed_alerts(populations),
+    ]
     _draw_samples(parts, run, samples)
     if populations is not None and len(populations):
         draw_fractions(parts, run, populations, stage="cytometry", noun="events", names=names)
@@ -99,6 +104,32 @@ def loss_alerts(samples: pd.DataFrame, *, total: str, noun: str) -> list[Alert]:
             )
         )
     return alerts
+
+
+def margin_alerts(samples: pd.DataFrame) -> list[Alert]:
+    """Return an alert about samples that lost a large part of their events to the edge of a detector's range.
+
+    >>> samples = pd.DataFrame({"sample_id": ["a", "b"], "n_events": [100, 100], "margin": [30, 2]})
+    >>> [(alert.title, alert.text) for alert in margin_alerts(samples)]
+    [('1 sample: more than 20 % of the events lie at the edge of a detector', 'a (30.0 %).')]
+    """
+    if "margin" not in samples or "n_events" not in samples:
+        return []
+    share = (samples["margin"] / samples["n_events"].where(samples["n_events"] > 0)).fillna(0.0)
+    many = share > MANY_MARGIN
+    if not many.any():
+        return []
+    pairs = zip(samples["sample_id"].astype(str)[many], share[many], strict=True)
+    return [
+        Alert(
+            level="warning",
+            title=f"{counted(int(many.sum()), one='sample')}: more than {100 * MANY_MARGIN:.0f} % of the events lie at "
+            "the edge of a detector",
+            text=some([f"{name} ({as_text(part, kind='fraction')})" for name, part in pairs], top=8) + ".",
+            fix="They were set aside, the brightest cells first: the populations of these samples are biased. Lower "
+            "the voltage next time; settings.events.margins: false in study.yaml keeps them.",
+        )
+    ]
 
 
 def unnamed_alerts(populations: pd.DataFrame | None) -> list[Alert]:

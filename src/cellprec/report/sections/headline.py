@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from cellprec.pl.forest import in_words
 from cellprec.report.section import Section
 from cellprec.report.sections.clone_figures import ranked
 from cellprec.report.table import some, upper
@@ -28,7 +29,10 @@ def section(run: RunFolder, study: Study) -> Section | None:  # noqa: ARG001 - a
     answers: list[tuple[str, str]] = []
     headlines, contrasts = run.table("biomarkers.headlines"), run.table("clones.contrasts")
     if headlines is not None:
-        answers += list(zip(headlines["outcome"].astype(str), headlines["sentence"].astype(str), strict=True))
+        associations = run.table("biomarkers.associations")
+        features = [] if associations is None else associations["feature"].astype(str).tolist()
+        said = [in_words(sentence, features) for sentence in headlines["sentence"].astype(str)]
+        answers += list(zip(headlines["outcome"].astype(str), said, strict=True))
     if contrasts is not None and len(contrasts):
         answers += clone_answers(contrasts)
     if not answers:

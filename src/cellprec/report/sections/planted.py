@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from cellprec.pl.forest import readable
 from cellprec.report.section import Alert, Section
 from cellprec.report.table import Column, as_text, make_table
 
@@ -50,17 +51,18 @@ def section(run: RunFolder, study: Study) -> Section | None:
     tests, contrasts = run.table("clones.tests"), run.table("clones.contrasts")
     if len(clones) and tests is not None and contrasts is not None:
         recall = compare_clones(clones, tests, contrasts, sequences=_sequences(run))
-        columns = (
+        counts = (
             Column("contrast", "contrast"),
             Column("planted", "planted", "count"),
             Column("above", "above the detection limit", "count"),
             Column("found", "of those found", "count"),
-            Column("recall", "recall", "fraction"),
+            Column("recall", "recall above the limit", "fraction"),
+            Column("recall_all", "recall of all planted", "fraction"),
             Column("called", "called enriched", "count"),
             Column("false", "of those not planted", "count"),
             Column("fdr", "false discoveries", "fraction"),
         )
-        tables.append(make_table(recall, columns=columns, caption="Planted resistant clones and what became of them"))
+        tables.append(make_table(recall, columns=counts, caption="Planted resistant clones and what became of them"))
     if not tables:
         alerts.append(
             Alert(level="warning", title="The planted truth could not be compared with anything", text="No results.")
@@ -128,12 +130,13 @@ def compare_clones(
                     "above": int(above.sum()),
                     "found": int((above & called).sum()),
                     "recall": _recall(found=int((above & called).sum()), of=int(above.sum()), limit=float(limit)),
+                    "recall_all": int((is_planted & called).sum()) / len(group),
                     "called": int(called.sum()),
                     "false": int((called & ~is_planted).sum()),
                     "fdr": (called & ~is_planted).sum() / called.sum() if called.any() else 0.0,
                 }
             )
-    columns = ["contrast", "planted", "above", "found", "recall", "called", "false", "fdr"]
+    columns = ["contrast", "planted", "above", "found", "recall", "recall_all", "called", "false", "fdr"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -159,7 +162,7 @@ def _renamed(found: pd.DataFrame) -> list[pd.Series]:
 def _miss(name: str, verdict: str) -> Alert:
     return Alert(
         level="warning",
-        title=f"The planted {name} was not judged as it was planted",
+        title=f"The planted {readable(name)} was not judged as it was planted",
         text=f"The verdict was: {as_text(verdict)}.",
         fix="Look at its row in “Found against planted” and at its distribution under Biomarkers.",
     )

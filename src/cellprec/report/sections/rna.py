@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from cellprec import keys
 from cellprec.pl.rna import car_fraction
 from cellprec.pl.style import new_axes
 from cellprec.pl.summary import bars
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from cellprec.report.section import RunFolder, Study
 
 FEW_CELLS = 100
+WEAK_NAME = 0.6
 MOST_SAMPLES = 60
 _KNOWN = {
     "sample_id",
@@ -54,7 +56,7 @@ def section(run: RunFolder, study: Study) -> Section | None:
     cells = run.data("rna")
     parts, names = Parts(), named_populations(run)
     parts.alerts += loss_alerts(samples, total="n_cells", noun="cells")
-    parts.alerts += [*_few_cells(samples), *unnamed_alerts(populations), *_car_alerts(car)]
+    parts.alerts += [*_few_cells(samples), *unnamed_alerts(populations), *weak_names(clusters), *_car_alerts(car)]
     _draw_kept(parts, run, samples)
     if populations is not None and len(populations):
         draw_fractions(parts, run, populations, stage="rna", noun="cells", names=names)
@@ -91,6 +93,32 @@ def _few_cells(samples: pd.DataFrame) -> list[Alert]:
             title=f"{counted(len(few), one='sample')} with fewer than {FEW_CELLS} cells",
             text=f"Kept cells: {some(names, top=8)}. Fractions of such samples are uncertain by many percent.",
             fix="Read the fractions of these samples with care, or leave the samples out.",
+        )
+    ]
+
+
+def weak_names(clusters: pd.DataFrame | None) -> list[Alert]:
+    """Return an alert about clusters whose cells do not agree on the name of the cluster.
+
+    >>> table = pd.DataFrame({"cluster": ["0", "1"], "n": [30, 70], "population": ["T", "B"], "confidence": [0.4, 0.9]})
+    >>> [alert.title for alert in weak_names(table)]
+    ['The names of 1 cluster are weak: 30.0 % of the cells']
+    """
+    if clusters is None or not {"n", "population", "confidence"} <= set(clusters) or not clusters["n"].sum():
+        return []
+    named = clusters["population"].astype(str) != keys.UNASSIGNED
+    weak = clusters[named & (clusters["confidence"] < WEAK_NAME)].sort_values("n", ascending=False, kind="stable")
+    if weak.empty:
+        return []
+    share = as_text(weak["n"].sum() / clusters["n"].sum(), kind="fraction")
+    told = [f"{row.population} (cluster {row.cluster}, {row.confidence:.2f})" for row in weak.itertuples()]
+    return [
+        Alert(
+            level="warning",
+            title=f"The names of {counted(len(weak), one='cluster')} are weak: {share} of the cells",
+            text=f"{some(told, top=8)}: in brackets the share of its cells that, taken alone, would be named so; below "
+            f"{WEAK_NAME} the name is doubtful.",
+            fix="Look at the marker genes of these clusters before you use their names.",
         )
     ]
 
