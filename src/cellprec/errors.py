@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+# how the error of a task begins that had nothing to work on: it is told once, with the error it follows from
+WAITS = "this needs the result of"
+
 
 @dataclass(frozen=True)
 class Problem:

@@ -62,11 +62,26 @@ def test_check_names_the_problem_and_exits_3(make_study: Callable[..., Path]) ->
     good = cellprec("check", str(path))
     assert good.returncode == 0
     assert "ready" in good.stdout
+    assert "response: 12 yes (response in ['CR']), 12 no, 0 missing" in good.stdout
     path.write_text(path.read_text().replace("permutations", "permutation"))
     bad = cellprec("check", str(path))
     assert bad.returncode == 3
-    assert "study.yaml, row 10" in bad.stderr
-    assert "'permutations'" in bad.stderr
+    assert "study.yaml, row 10" in bad.stdout
+    assert "'permutations'" in bad.stdout
+
+
+def test_many_alike_problems_are_grouped(make_study: Callable[..., Path]) -> None:
+    path = make_study(n_fcs=0)
+    with (path.parent / "samples.csv").open("a") as handle:
+        handle.writelines(f"X{i},cytometry,x{i}.fcs,P{i % 24:02d},baseline,1\n" for i in range(300))
+    said = cellprec("check", str(path)).stdout
+    assert said.count("there is no file") == 5
+    assert "and 295 more like these (rows 8, 9, 10" in said
+
+
+def test_version() -> None:
+    said = cellprec("--version")
+    assert (said.returncode, said.stdout) == (0, "cellprec 0.1.0\n")
 
 
 def test_errors_are_words_and_codes_not_tracebacks(tmp_path: Path, make_study: Callable[..., Path]) -> None:
@@ -105,6 +120,11 @@ def test_init_finds_the_files_and_writes_a_study_that_checks(tmp_path: Path, mak
     sheet = pd.read_csv(data / "samples.csv", dtype=str)
     assert sheet["modality"].value_counts().to_dict() == {"cytometry": 4, "counts": 2, "table": 1, "fastq": 1}
     assert sheet.loc[sheet["modality"] == "counts", "column"].tolist() == ["A", "B"]
+    said = cellprec("check", str(data))
+    assert "1 to mend" in said.stdout, "only the user knows how the library was built"
+    assert "constant sequences" in said.stdout
+    study = data / "study.yaml"
+    study.write_text(study.read_text().replace("  reads: {}", "  reads: {left: ACGT, pattern: N4}"))
     assert cellprec("check", str(data)).returncode == 0
     again = cellprec("init", str(data))
     assert again.returncode == 2, "nothing is overwritten"

@@ -176,6 +176,17 @@ def test_two_runs_at_once_are_refused(whole: Path) -> None:
             run_study(load_study(whole), jobs=1)
 
 
+def test_a_script_without_a_main_guard_runs_once(make_study: Callable[..., Path]) -> None:
+    path = make_study(n_fcs=0)
+    script = path.parent / "analysis.py"
+    script.write_text(
+        "import cellprec as cp\nprint('started')\n"
+        f"run = cp.run({str(path)!r}, until='patients', jobs=2)\nprint(run.data('patients').n_obs)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["started", "24"]
+
+
 def test_until_names_a_step_of_the_study(whole: Path) -> None:
     study = load_study(whole)
     assert plan(study, until="cytometry").names == ("events", "cytometry")

@@ -156,3 +156,81 @@ def test_an_unfilled_sheet_is_warned_about(make_study: Callable[..., Path]) -> N
     frame.to_csv(sheet, index=False)
     warned = [p for p in preflight(path)[1] if p.code == "samples.no_design"]
     assert [p.severity for p in warned] == ["warning"]
+
+
+def edit(path: Path, name: str, old: str, new: str) -> None:
+    """Change the words of a file of the study."""
+    file = path.parent / name
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "code", "fix"),
+    [
+        ("study.yaml", "timepoints: [baseline]\n", "", "study.no_order", "[baseline, day90]"),
+        (
+            "study.yaml",
+            "settings:\n",
+            "settings:\n  patients: {until: [basline]}\n",
+            "study.unknown_name",
+            "'baseline'",
+        ),
+        ("study.yaml", "settings:\n", "settings:\n  clones: {control: DMSO}\n", "study.unknown_name", "none"),
+        ("study.yaml", "[age_years]", "[age_years, response]", "study.circular", "foretells itself"),
+        (
+            "study.yaml",
+            "{column: response, positive: [CR]}",
+            "{column: response, at_least: 3}",
+            "patients.grade",
+            "number",
+        ),
+        ("study.yaml", "n_clusters: 4", "n_clusters: 0", "study.value", ""),
+    ],
+)
+def test_what_would_mislead_is_refused(
+    make_study: Callable[..., Path], name: str, old: str, new: str, code: str, fix: str
+) -> None:
+    path = make_study()
+    edit(path, "samples.csv", "P03,baseline", "P03,day90")
+    edit(path, "study.yaml", "[baseline]", "[baseline, day90]")
+    old = old.replace("[baseline]", "[baseline, day90]")
+    assert preflight(path)[1] == []
+    edit(path, name, old, new)
+    found = {p.code: p for p in preflight(path)[1]}
+    assert code in found
+    assert fix in found[code].fix
+    assert found[code].severity == "error"
+
+
+def test_a_drug_study_without_a_control_is_refused(make_study: Callable[..., Path]) -> None:
+    path = make_study()
+    frame = pd.read_csv(path.parent / "samples.csv", dtype=str, keep_default_na=False)
+    frame["arm"] = ["", "ctl", "ctl", "drug", "drug"]
+    frame.to_csv(path.parent / "samples.csv", index=False)
+    assert "ctl, drug" in {p.code: p for p in preflight(path)[1]}["study.no_control"].fix
+    edit(path, "samples.csv", "ctl", "DMSO")
+    assert preflight(path)[1] == []
+
+
+def test_a_sign_table_with_an_unknown_marker_is_named(make_study: Callable[..., Path]) -> None:
+    path = make_study()
+    (path.parent / "signs.csv").write_text("population,CD3,CD91\nT cells,+,\nB cells,-,+\n")
+    edit(path, "study.yaml", "n_clusters: 4", "n_clusters: 4, populations: signs.csv")
+    assert [(p.code, p.column, p.fix) for p in preflight(path)[1]] == [("signs.marker", "CD91", "Did you mean 'CD19'?")]
+
+
+def test_reads_without_flanks_are_refused_before_the_run(make_study: Callable[..., Path]) -> None:
+    path = make_study()
+    (path.parent / "r.fastq").write_text("@r\nACGT\n+\nIIII\n")
+    with (path.parent / "samples.csv").open("a") as handle:
+        handle.write("r,fastq,r.fastq,P05,baseline,1\n")
+    assert [p.code for p in preflight(path)[1]] == ["study.flanks"]
+
+
+def test_another_panel_is_not_taken_for_a_spelling(make_study: Callable[..., Path]) -> None:
+    path = make_study()
+    write_events(path.parent / "P02.fcs", seed=2, markers=("", "", "", "CD45", "CD38", "CD138", ""))
+    odd = {p.code: p for p in preflight(path)[1]}["file.panel"]
+    assert "looks like" not in odd.fix

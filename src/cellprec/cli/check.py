@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cellprec.cli.say import out, tell
+from cellprec.cli.say import out, tell_all
 
 
 def check(
@@ -17,12 +17,16 @@ def check(
     from cellprec.study.preflight import preflight  # noqa: PLC0415 - help must stay light
 
     found, problems = preflight(study)
-    for number, problem in enumerate(problems, start=1):
-        tell(problem, number)
+    tell_all(problems, out)
     errors = sum(problem.severity == "error" for problem in problems)
     if errors:
         out.print(f"[red]{errors} to mend[/], {len(problems) - errors} to look at")
         raise typer.Exit(3)
-    assert found is not None  # noqa: S101 - no error means there is a study
+    if found is None:  # nothing to run and nothing wrong: the sheet named no file
+        raise typer.Exit(3)
+    for outcome in found.design.outcomes:
+        values = list(outcome.yes.values())
+        yes, no = values.count(1.0), values.count(0.0)
+        out.print(f"  {outcome.name}: {yes} yes ({outcome.rule}), {no} no, {len(values) - yes - no} missing")
     files = len(found.samples)
     out.print(f"[green]ready[/]: {files} file{'s' * (files != 1)}. Next: cellprec run {study}")

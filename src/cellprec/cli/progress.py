@@ -37,6 +37,7 @@ class Progress:
         self._rows: dict[str, TaskID] = {}
         self._totals: dict[str, int] = {}
         self._ended: dict[str, int] = {}
+        self._seconds: dict[str, float] = {}
         for task in plan(study, until=until).tasks():
             self._totals[task.step] = self._totals.get(task.step, 0) + 1
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -68,12 +69,13 @@ class Progress:
                 self._bars.start_task(self._rows[task.step])
             return
         self._ended[task.step] = self._ended.get(task.step, 0) + 1
+        self._seconds[task.step] = self._seconds.get(task.step, 0.0) + receipt.seconds
         self._bars.advance(self._rows[task.step])
         self._write(f"{place}: {receipt.status} in {receipt.seconds:.1f} s")
         if receipt.traceback:
             self._write(receipt.traceback.rstrip())
         if self._bars.disable and self._ended[task.step] == self._totals[task.step]:
-            err.print(f"+ {CATALOGUE[task.step].says} ({self._totals[task.step]})")
+            err.print(f"+ {CATALOGUE[task.step].says} ({self._totals[task.step]}, {self._seconds[task.step]:.0f} s)")
 
     def say(self, text: str) -> None:
         """Say what is being done besides the tasks."""

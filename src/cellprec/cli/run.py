@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from cellprec.cli.say import err, fail, out
+from cellprec.errors import WAITS
 from cellprec.settings import settings
 from cellprec.steps.catalogue import CATALOGUE
 
@@ -54,9 +56,14 @@ def run_study_with_progress(
     except KeyboardInterrupt:
         fail("interrupted: what is finished is kept; run the same command again to go on")
         raise typer.Exit(130) from None
+    waiting = 0
     for task, receipt in outcomes.receipts.items():
-        if receipt.error:
+        if receipt.error and receipt.error["what"].startswith(WAITS):
+            waiting += 1
+        elif receipt.error:
             _complain(task, receipt.error)
+    if waiting:
+        err.print(f"  {waiting} later task{'s' * (waiting != 1)} could not be done without these")
     done = len(outcomes.fresh)
     out.print(f"{done} of {len(outcomes.receipts)} tasks were due. Log: {run.path / 'log.txt'}")
     out.print(f"[green]report:[/] {page}")
@@ -73,7 +80,7 @@ def checked_device(device: str) -> Any:
 
 def _complain(task: Any, error: dict[str, str]) -> None:
     place = f"{task.step} {task.sample}".strip()
-    err.print(f"[red]x[/] [bold]{place}[/]: {error['what']}", markup=True)
+    err.print(f"[red]x[/] [bold]{escape(place)}[/]: {escape(error['what'])}")
     for label in ("where", "fix"):
         if error[label]:
-            err.print(f"  [dim]{label}:[/] {error[label]}")
+            err.print(f"  [dim]{label}:[/] {escape(error[label])}")

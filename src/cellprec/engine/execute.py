@@ -19,7 +19,7 @@ from cellprec import keys
 from cellprec.engine.plan import Plan, Task
 from cellprec.engine.plan import plan as make_plan
 from cellprec.engine.store import Receipt, RunFolder, digest, digest_of, notes_of
-from cellprec.errors import CellprecError, InputError
+from cellprec.errors import WAITS, CellprecError, InputError
 from cellprec.settings import settings
 from cellprec.steps.catalogue import CATALOGUE
 from cellprec.steps.contract import Result, Sample, Step
@@ -103,13 +103,13 @@ def _need(plan: Plan, run: RunFolder, step: Step, name: str) -> Any:
         if artifacts or need.optional:
             return artifacts or None
         raise InputError(
-            f"none of the {len(samples)} files could be read", where=f"step {name}", fix="See the errors above."
+            f"{WAITS} {name}, and none of the {len(samples)} files could be read",
+            where=f"step {name}",
+            fix="See the errors above.",
         )
     data = run.data(name) if upstream is not None else None
     if data is None and not need.optional:
-        raise InputError(
-            f"the result of step {name!r} is missing", where=f"step {step.name}", fix=f"Mend {name} first."
-        )
+        raise InputError(f"{WAITS} {name}", where=f"step {step.name}", fix=f"Mend {name} first.")
     return data
 
 

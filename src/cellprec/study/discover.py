@@ -12,11 +12,22 @@ from pathlib import Path
 
 from cellprec.errors import InputError, UsageError
 from cellprec.steps.catalogue import CATALOGUE
+from cellprec.steps.contract import Step
 
 _SKIPPED = {"results", "__pycache__"}
 _COLUMNS = (
-    "sample_id", "modality", "path", "patient_id", "timepoint", "batch", "arm", "replicate", "column", "gates",
-)  # fmt: skip
+    "sample_id",
+    "modality",
+    "path",
+    "patient_id",
+    "timepoint",
+    "batch",
+    "arm",
+    "replicate",
+    "pcr_replicate",
+    "column",
+    "gates",
+)
 
 
 @dataclass(frozen=True)
@@ -139,6 +150,8 @@ def write_study(folder: Path) -> tuple[Path, list[Found]]:
         what = "no FCS, 10x, contig, FASTQ, count or table file was recognized"
         raise InputError(what, where=folder, fix="Give the folder that holds the data, or write samples.csv by hand.")
     used = [c for c in _COLUMNS if c not in {"column", "gates"} or any(getattr(f, c) for f in found)]
+    if not {f.modality for f in found} & {"fastq", "counts"}:
+        used = [c for c in used if c not in {"arm", "replicate", "pcr_replicate"}]
     with (folder / "samples.csv").open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(used)
@@ -164,10 +177,7 @@ def _study_text(name: str, modalities: set[str]) -> str:
         "# covariates: [age_years]         # the clinical baseline that a biomarker has to beat",
         "settings:",
     ]
-    for step in CATALOGUE.values():
-        reads = step.modality in modalities if step.scope == "sample" else True
-        if not step.settings or not reads:
-            continue
+    for step in _used(modalities):
         lines.append(f"  # {step.says}")
         lines.append(f"  {step.name}:")
         width = max(len(f"{k.name}: {_yaml(k.default)}") for k in step.settings.values())
@@ -178,6 +188,15 @@ def _study_text(name: str, modalities: set[str]) -> str:
             " {}" if all(s.startswith("    #") for s in lines[-len(step.settings) :]) else ""
         )
     return "\n".join(lines) + "\n"
+
+
+def _used(modalities: set[str]) -> list[Step]:
+    """The steps with settings that files of these modalities lead to."""
+    used: dict[str, Step] = {}
+    for step in CATALOGUE.values():
+        if step.modality in modalities or any(need.name in used for need in step.needs):
+            used[step.name] = step
+    return [step for step in used.values() if step.settings]
 
 
 def _yaml(value: object) -> str:

@@ -29,6 +29,7 @@ KNOWN = (
     "gates",
 )
 MODALITIES = tuple(dict.fromkeys(step.modality for step in CATALOGUE.values() if step.modality))
+USUAL_CONTROLS = frozenset({"vehicle", "dmso", "untreated", "control", "mock", "pbs"})
 _SPOKEN = {"facs": "cytometry", "fcs": "cytometry", "flow": "cytometry", "cytof": "cytometry", "gex": "rna",
            "scrna": "rna", "tcr": "vdj", "bcr": "vdj", "reads": "fastq", "barcodes": "counts"}  # fmt: skip
 _SAFE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
@@ -48,6 +49,7 @@ def judge_samples(sheet: Sheet, root: Path, config: Any) -> list[Problem]:
     for row, entry in frame.iterrows():
         problems += _judge_row(sheet.file, int(str(row)), entry, root, config)
     problems += _judge_twice(sheet, root)
+    problems += _judge_design(sheet, config)
     told = [c for c in (keys.PATIENT_ID, keys.TIMEPOINT, keys.ARM, keys.BATCH) if c in frame and (frame[c] != "").any()]
     if len(frame) > 1 and not told:
         what = "no row says which patient, timepoint, arm or batch it is"
@@ -62,6 +64,36 @@ def judge_samples(sheet: Sheet, root: Path, config: Any) -> list[Problem]:
             problems.append(Problem("samples.duplicate", what, sheet.file, row, keys.SAMPLE_ID, tube[0], fix=fix))
         first.setdefault(tube, row)
     return problems
+
+
+def _judge_design(sheet: Sheet, config: Any) -> list[Problem]:
+    """What the questions of the study need to know of time and arms, and the names that settings use for them."""
+    frame, problems = sheet.frame, []
+    times = sorted({*frame.get(keys.TIMEPOINT, ())} - {""})
+    if len(times) > 1 and not config.timepoints and config.outcomes:
+        what = (
+            f"the order of the timepoints {', '.join(times)} is not given, so nothing says what came before the outcome"
+        )
+        fix = f"Write `timepoints: [{', '.join(times)}]` in the order of time; the first is the one that may foretell."
+        problems.append(Problem("study.no_order", what, "study.yaml", None, "timepoints", fix=fix))
+    settings = config.settings
+    known = config.timepoints or times
+    unknown = [name for name in settings.patients.until if name not in known]
+    problems += [_unknown_name("settings.patients.until", name, known) for name in unknown]
+    arms = sorted({*frame.get(keys.ARM, ())} - {""})
+    if settings.clones.control and settings.clones.control not in arms:
+        problems.append(_unknown_name("settings.clones.control", settings.clones.control, arms))
+    elif len(arms) > 1 and not settings.clones.control and not {arm.lower() for arm in arms} & USUAL_CONTROLS:
+        what = "no arm is named as the control, so arms are not compared"
+        fix = f"Write `clones: {{control: NAME}}` under settings; arms: {', '.join(arms)}."
+        problems.append(Problem("study.no_control", what, "study.yaml", None, "settings.clones.control", fix=fix))
+    return problems
+
+
+def _unknown_name(key: str, name: str, known: list[str]) -> Problem:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    fix = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known) or 'none'}."
+    return Problem("study.unknown_name", f"{key}: {name!r} is not in samples.csv", "study.yaml", None, key, fix=fix)
 
 
 def _judge_twice(sheet: Sheet, root: Path) -> list[Problem]:
@@ -161,6 +193,10 @@ def judge_patients(sheet: Sheet, config: Any) -> list[Problem]:
     for name, entry in config.outcomes.items():
         if entry.column in frame:
             problems += _judge_outcome(sheet, name, entry)
+        if entry.column in config.covariates:
+            what = f"column {entry.column!r} is both the outcome {name!r} and a covariate"
+            fix = "Remove it from `covariates`: an outcome foretells itself."
+            problems.append(Problem("study.circular", what, "study.yaml", None, "covariates", fix=fix))
     return problems
 
 
@@ -175,6 +211,10 @@ def _judge_outcome(sheet: Sheet, name: str, entry: Any) -> list[Problem]:
     yes = binary_outcome(present, positive=entry.positive, at_least=entry.at_least) == 1
     seen = ", ".join(sorted(set(present))[:8])
     problems = []
+    if entry.at_least is not None:
+        for row, value in present[pd.to_numeric(present, errors="coerce").isna()].items():
+            what, fix = f"{value!r} is no number, so it cannot be held against at_least", "Write the bare number."
+            problems.append(Problem("patients.grade", what, sheet.file, int(str(row)), entry.column, fix=fix))
     by_case = {word.casefold(): word for word in entry.positive}
     for row, value in present[~yes & present.str.casefold().isin(by_case)].items():
         what = f"{value!r} would count as no, but {by_case[value.casefold()]!r} counts as yes for {key}"

@@ -8,7 +8,7 @@ from typing import Final
 import pandas as pd
 
 MISSING_WORDS: Final = frozenset(
-    {"", "na", "nan", "none", "null", "nd", "ne", "nk", "unknown", "missing", "pending", "not available",
+    {"", "na", "nan", "null", "nd", "ne", "nk", "unknown", "missing", "pending", "not available",
      "not evaluable", "not done", "inconnu", "manquant"}
 )  # fmt: skip
 

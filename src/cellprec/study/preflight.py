@@ -40,6 +40,8 @@ def preflight(path: Path | str) -> tuple[Study | None, list[Problem]]:
             if panel:
                 panels[sample.sample_id, row] = panel
     problems += _judge_panels(panels, study.sheet_name)
+    problems += _judge_signs(study, panels)
+    problems += _judge_flanks(study)
     return study, problems
 
 
@@ -110,12 +112,58 @@ def _judge_panels(panels: dict[tuple[str, int], tuple[str, ...]], file: str) -> 
         lacks, extra = sorted(set(usual) - set(panel)), sorted(set(panel) - set(usual))
         if not lacks:
             continue
-        near = {name: difflib.get_close_matches(name, extra, n=1, cutoff=0.5) for name in lacks}
-        renamed = ", ".join(f"{found[0]!r} looks like {name!r}" for name, found in near.items() if found)
-        what = f"the panel differs from that of {votes} other files: it lacks {', '.join(lacks)}"
-        what += f" and has {', '.join(extra)}" if extra else ""
-        fix = (
-            f"Rename the markers ($PnS): {renamed}." if renamed else "Remove the file, or make a study for this panel."
-        )
+        pairs = _renamed(lacks, extra)
+        renamed = ", ".join(f"{new!r} looks like {old!r}" for old, new in pairs)
+        what = f"the panel differs from that of {votes} other files: it lacks {_some(lacks)}"
+        what += f" and has {_some(extra)}" if extra else ""
+        fix = f"Rename the markers ($PnS): {renamed}." if pairs else "Remove the file, or make a study for this panel."
         problems.append(Problem("file.panel", what, file, row, "path", sample, fix=fix))
     return problems
+
+
+def _renamed(lacks: list[str], extra: list[str]) -> list[tuple[str, str]]:
+    """Pairs of names that are surely one marker: very alike, and each the other's only match."""
+    if len(lacks) > 3:
+        return []  # another panel, not a spelling
+    near = {name: difflib.get_close_matches(name, extra, n=2, cutoff=0.75) for name in lacks}
+    pairs = [(old, new[0]) for old, new in near.items() if len(new) == 1]
+    return pairs if len(pairs) == len(lacks) == len({new for _, new in pairs}) else []
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+
+
+def _judge_signs(study: Study, panels: dict[tuple[str, int], tuple[str, ...]]) -> list[Problem]:
+    """Markers of the sign table that no file has, and signs that cannot be read."""
+    from cellprec.cytometry.panel import canonical_names  # noqa: PLC0415 - seconds, for studies with a table only
+
+    path = study.settings["cytometry"]["populations"]
+    if path is None or not path.exists() or not panels:
+        return []
+    try:
+        signs = cp.cytometry.read_signs(path)
+    except CellprecError as error:
+        return [Problem("signs.unreadable", error.what, error.where or path.name, fix=error.fix or "Mend the table.")]
+    readable = {name for name, _ in panels}
+    first = next(s for s in study.samples if s.modality == "cytometry" and s.sample_id in readable)
+    header = cp.io.read_fcs_header(first.path)
+    names = [name for name in (*header.markers, *header.channels) if name]
+    known = set().union(*(canonical_names(name) for name in names))
+    problems = []
+    for marker in map(str, signs.columns):
+        if marker not in names and not canonical_names(marker) & known:
+            near = difflib.get_close_matches(marker, names, n=1, cutoff=0.5)
+            fix = f"Did you mean {near[0]!r}?" if near else f"Markers of the files: {_some(names)}."
+            what = f"the cytometry files have no marker {marker!r}"
+            problems.append(Problem("signs.marker", what, path.name, 1, marker, fix=fix, severity="warning"))
+    return problems
+
+
+def _judge_flanks(study: Study) -> list[Problem]:
+    given = study.settings["reads"]
+    if not any(s.modality == "fastq" for s in study.samples) or given["left"] or given["right"]:
+        return []
+    what = "the constant sequences around the barcode are not given"
+    fix = "Write `reads: {left: ..., right: ..., pattern: N20}` under settings, as your library was built."
+    return [Problem("study.flanks", what, study.path.name, None, "settings.reads.left", fix=fix)]
