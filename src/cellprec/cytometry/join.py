@@ -92,13 +92,13 @@ def _with_events(samples: Mapping[str, AnnData], *, notes: list[Note]) -> dict[s
             "no cytometry sample has an event left after cleaning",
             where=_some([f"{name} ({adata.n_obs:,} events in the file)" for name, adata in samples.items()], top=6),
             why="without events there is nothing to cluster",
-            fix="Look at the table cytometry.samples or the files in FlowJo: are they empty, or is every event at the "
-            "edge of a detector? settings.events.margins and settings.events.doublets switch the filters off.",
+            fix="Look at the files in FlowJo: are they empty, or is every event at the edge of a detector? settings.events.margins and settings.events.doublets switch the filters off.",
         )
     for name, adata in samples.items():
         if name not in filled:
             notes += get_notes(adata)
-            text = f"none of its {adata.n_obs:,} events is left after cleaning: it is not part of the joint analysis"
+            left = f"none of its {adata.n_obs:,} events is left after cleaning" if adata.n_obs else "it has no event"
+            text = f"{left}: it is not part of the joint analysis"
             notes.append(Note("cytometry.empty", text, adata.n_obs, name))
     return filled
 
