@@ -92,7 +92,8 @@ def _with_events(samples: Mapping[str, AnnData], *, notes: list[Note]) -> dict[s
             "no cytometry sample has an event left after cleaning",
             where=_some([f"{name} ({adata.n_obs:,} events in the file)" for name, adata in samples.items()], top=6),
             why="without events there is nothing to cluster",
-            fix="Look at the files in FlowJo: are they empty, or is every event at the edge of a detector? settings.events.margins and settings.events.doublets switch the filters off.",
+            fix="Look at the files in FlowJo: are they empty, or is every event at the edge of a detector? "
+            "settings.events.margins and settings.events.doublets switch the filters off.",
         )
     for name, adata in samples.items():
         if name not in filled:
