@@ -40,12 +40,12 @@ def ask(
     -------
     dict
         Tables ``associations``, ``confounding``, ``prediction``, ``predictions``, ``selected`` and ``headlines``
-        (``outcome``, ``sentence``).
+        (``outcome``, ``sentence``). Where no batch is stated, ``confounding`` holds a row that says so.
     """
     found: dict[str, list[pd.DataFrame]] = {name: [] for name in _TABLES}
     batches = adata.uns.get("batches")
-    single = adata.obs[keys.BATCH].astype(str) if keys.BATCH in adata.obs else None
-    batch = single if single is not None and single.replace("", pd.NA).nunique() > 1 else None
+    single = _single_batch(adata)
+    batch = single if single[single != ""].nunique() > 1 else None
     for name, yes in outcomes.items():
         outcome = pd.Series(yes, name=name, dtype=float).reindex(adata.obs_names)
         associations = associate(adata, outcome=outcome, name=name, batch=batches if batches is not None else batch)
@@ -59,11 +59,10 @@ def ask(
             repeats=repeats,
             permutations=permutations,
         )
-        design = pd.DataFrame(index=adata.obs_names) if batch is None else pd.DataFrame({keys.BATCH: batch})
+        design = pd.DataFrame({keys.BATCH: single} if single.any() else {}, index=adata.obs_names)
         design = design if batches is None else design.join(batches)
-        if len(design.columns):
-            table = confounding(outcome, design)
-            found["confounding"].append(table)
+        stated = len(design.columns) > 0
+        found["confounding"].append(confounding(outcome, design) if stated else _no_batch(outcome))
         found["associations"].append(associations)
         found["prediction"].append(told.table)
         found["predictions"].append(told.predictions)
@@ -81,6 +80,31 @@ _TABLES: dict[str, list[str]] = {
     "selected": ["outcome", "model", "feature", "frequency", "weight"],
     "headlines": ["outcome", "sentence"],
 }
+
+
+def _single_batch(adata: AnnData) -> pd.Series:
+    """Return the one batch of each patient as text, "" where none is stated."""
+    if keys.BATCH not in adata.obs:
+        return pd.Series("", index=adata.obs_names)
+    stated = adata.obs[keys.BATCH].astype("object")
+    words: pd.Series = stated.where(stated.notna(), "").astype(str).str.strip()
+    return words
+
+
+def _no_batch(outcome: pd.Series) -> pd.DataFrame:
+    """Return the row that says that no batch was stated, so that silence is not taken for a clean design."""
+    known = outcome.dropna()
+    sentence = f"what follows a batch cannot be told from what follows {outcome.name}."
+    row = {
+        "outcome": outcome.name,
+        "column": keys.BATCH,
+        "n": known.size,
+        "n_positive": int(known.sum()),
+        "n_levels": 0,
+        **dict.fromkeys(["v", "low", "high", "p", "within"], float("nan")),
+        "sentence": f"No batch is stated in samples.csv: {sentence}",
+    }
+    return pd.DataFrame([row])
 
 
 def _stacked(parts: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
