@@ -109,6 +109,40 @@ def test_direction_mirrors_the_outcome():
     assert down["p"].to_numpy() == pytest.approx(up["p"].to_numpy())
 
 
+def test_the_shift_has_the_sign_of_the_effect_and_the_size_planted():
+    table = associate(study(7), outcome=OUTCOME, name="r", batch=BATCH)
+    told = table[table["effect"] != 0.5]
+    assert {True, False} == set(told["effect"] > 0.5)
+    assert ((told["difference"] > 0) == (told["effect"] > 0.5)).all()
+    assert table.set_index("feature")["difference"]["true"] == pytest.approx(2.3, abs=1)
+
+
+def test_q_is_over_all_features_and_not_per_family():
+    adata = study(8, n_noise=30)
+    adata.var["family"] = ["signature", *["fraction"] * 31]
+    adata.var["modality"] = ["rna", *["cytometry"] * 31]
+    adata.X[:, 5] = 1.0  # not tested, so not in the family
+    table = associate(adata, outcome=OUTCOME, name="r").set_index("feature")
+    tested = table[table["p"].notna()]
+    assert len(tested) == 31
+    assert tested["q"].to_numpy() == pytest.approx(stats.false_discovery_control(tested["p"]))
+    assert table["q"]["true"] > 10 * table["p"]["true"]  # alone in its family it would be p itself
+
+
+def test_a_true_effect_in_an_unbalanced_batch_is_not_taken_for_a_shift_of_the_batch():
+    skewed = pd.Series(["b"] * 11 + ["a"] + ["b"] * 2 + ["a"] * 10, index=PATIENTS)
+    blamed = asked = 0
+    for seed in range(60):
+        values = np.random.default_rng(seed).normal(size=(24, 1)) + 1.6 * OUTCOME.to_numpy()[:, None]
+        row = associate(features(values), outcome=OUTCOME, name="r", batch=skewed).iloc[0]
+        # where the test within batches is too weak, only the batch shift decides
+        if row["q"] <= 0.05 and row["p_within_batch"] > 0.05:
+            asked += 1
+            blamed += row["verdict"] == "confounded with batch"
+    assert asked >= 10
+    assert blamed <= asked // 3
+
+
 def test_what_cannot_be_told_says_why_and_stays_out_of_the_family():
     values = np.random.default_rng(5).normal(size=(24, 4))
     values[:, 1] = 7.0
