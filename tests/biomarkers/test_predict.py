@@ -116,6 +116,47 @@ def test_without_covariates_the_clinical_model_cannot_tell():
     assert np.isfinite(table.loc["features", "auc"])
 
 
+def test_a_copy_of_a_covariate_is_not_shown_to_add_to_it():
+    adata, y = cohort(12, n=40, events=20, n_features=3)
+    adata.obs["age"] = np.random.default_rng(12).normal(60, 9, 40) + 25.0 * y
+    adata.X[:, 0] = adata.obs["age"]
+    table = predict(adata, outcome=y, name="r", covariates=["age"], permutations=20).table.set_index("model")
+    assert table["verdict"].to_dict() == {
+        "clinical only": "better than chance",
+        "features": "better than chance, not shown to add to the clinical covariates",
+        "features + clinical": "better than chance, not shown to add to the clinical covariates",
+    }
+    assert (table["gain_low"].dropna() <= 0).all()
+
+
+def test_permutations_too_few_to_reach_any_level_cannot_tell():
+    adata, y = cohort(13, effect=5, n_features=3)
+    few, enough = (
+        predict(adata, outcome=y, name="r", covariates=[], permutations=n, repeats=1).table.iloc[1] for n in (18, 19)
+    )
+    assert few["verdict"] == "cannot tell: too few permutations"
+    assert few["p_permutation"] == pytest.approx(1 / 19)
+    assert enough["verdict"] == "better than chance"
+
+
+@pytest.mark.filterwarnings("error")
+def test_bootstraps_without_a_pair_held_out_together_are_left_out():
+    adata, y = cohort(14, n=20, events=8, effect=1.5, n_features=3)
+    result = predict(adata, outcome=y, name="r", covariates=["age"], folds=10, repeats=1, permutations=19)
+    row = result.table.iloc[1]
+    assert np.isfinite(row[["auc", "low", "high", "gain", "gain_low", "gain_high"]].astype(float)).all()
+    assert row["low"] < row["auc"] < row["high"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_folds_that_never_hold_out_a_pair_cannot_tell():
+    adata, y = cohort(15, effect=3, n_features=3)
+    result = predict(adata, outcome=y, name="r", covariates=["age"], folds=24, repeats=1, permutations=19)
+    assert result.table["verdict"].str.startswith("cannot tell: no patients with and without the outcome").all()
+    assert result.table[["auc", "p_permutation", "gain"]].isna().all(axis=None)
+    assert result.predictions.empty
+
+
 def test_same_seed_same_numbers_other_seed_others():
     adata, y = cohort(7, effect=1)
     runs = [

@@ -31,6 +31,8 @@ _MIN_EVENTS = 8
 _MIN_PATIENTS = 20
 _MAX_MISSING = 0.5
 _BOOTSTRAPS = 2000
+_ALPHA = 0.05
+_NO_PAIRS = "no patients with and without the outcome were held out together; use fewer folds"
 # sets of labels fitted together: bounds memory, and part of what a seed means
 _CHUNK = 20
 
@@ -77,8 +79,9 @@ def predict(
     ``predictions``: the mean held-out ``probability`` of each patient. ``selected``: how often each feature was
     chosen, and its mean weight per SD over all folds.
 
-    With fewer than 8 patients on a side, or 20 in all, it says so and gives no number. Raises UsageError for
-    an unknown covariate, JoinError where outcome and data share no patient.
+    With fewer than 8 patients on a side, or 20 in all, it says so and gives no number; with fewer than 19
+    ``permutations`` no p can reach .05, and the verdict is "cannot tell". Raises UsageError for an unknown
+    covariate, JoinError where outcome and data share no patient.
 
     >>> import anndata
     >>> adata = anndata.AnnData(np.ones((3, 1), dtype="float32"), obs=pd.DataFrame(index=["P1", "P2", "P3"]))
@@ -99,7 +102,11 @@ def predict(
     for number, (model, design) in enumerate(designs.items()):
         if model not in reasons:
             rng = np.random.default_rng([seed, number])
-            told[model] = _validated(design, labels=labels, folds=folds, repeats=repeats, rng=rng)
+            result = _validated(design, labels=labels, folds=folds, repeats=repeats, rng=rng)
+            if result.pairs.any():
+                told[model] = result
+            else:
+                reasons[model] = _NO_PAIRS
     within = "" if batch is None else WITHIN
     return _gathered(told, designs=designs, known=known, reasons=reasons, seed=seed, within=within)
 
@@ -195,12 +202,18 @@ def _validated(design: _Design, *, labels: Bools, folds: int, repeats: int, rng:
         scores = cross_validate(design.values, labels=some, always=design.always, folds=folds, repeats=repeats, rng=rng)
         for number, y in enumerate(some):
             wins, pairs = _concordance(scores.logit[number], fold=scores.fold[number], y=y)
-            aucs.append(wins.sum() / pairs.sum())
+            aucs.append(float(_share(wins.sum(), pairs.sum())))
         kept = kept or [scores]
     observed = kept[0]
     wins, pairs = _concordance(observed.logit[0], fold=observed.fold[0], y=labels[0])
     probability = 1 / (1 + np.exp(-observed.logit[0]))
     return _Validated(wins, pairs, np.array(aucs), probability, observed.chosen[0], observed.weight[0])
+
+
+def _share(wins: Floats, pairs: Floats) -> Floats:
+    """Return wins per pair, NaN where no pair was held out together."""
+    share: Floats = np.divide(wins, pairs, out=np.full(np.shape(pairs), np.nan), where=np.asarray(pairs) > 0)
+    return share
 
 
 def _concordance(logit: Floats, *, fold: Ints, y: Bools) -> tuple[Floats, Floats]:
@@ -236,7 +249,7 @@ def _gathered(
             continue
         result = told[model]
         rows.append(row | _numbers(result, boot=boots[model], y=y) | _gain(model, told=told, boots=boots))
-        rows[-1]["verdict"] = _verdict(rows[-1], within=within)
+        rows[-1]["verdict"] = _verdict(rows[-1], permutations=result.aucs.size - 1, within=within)
         about = {"outcome": known.name, "model": model}
         mean = result.probability.mean(axis=1)
         predictions.append(pd.DataFrame({**about, "patient_id": known.index, "probability": mean, "observed": y}))
@@ -260,7 +273,7 @@ def _bootstrap(result: _Validated, draws: list[Floats]) -> Floats:
     positive, negative = draws
     wins = ((positive @ result.wins) * negative).sum(axis=1)
     pairs = ((positive @ result.pairs) * negative).sum(axis=1)
-    return np.asarray(wins / pairs, dtype=float)
+    return _share(wins, pairs)
 
 
 def _numbers(result: _Validated, *, boot: Floats, y: Bools) -> dict[str, object]:
@@ -268,8 +281,8 @@ def _numbers(result: _Validated, *, boot: Floats, y: Bools) -> dict[str, object]
     null = result.aucs[1:]
     return {
         "auc": result.auc,
-        "low": min(low, float(np.quantile(boot, 0.025))),
-        "high": max(high, float(np.quantile(boot, 0.975))),
+        "low": min(low, float(np.nanquantile(boot, 0.025))),
+        "high": max(high, float(np.nanquantile(boot, 0.975))),
         "p_permutation": (1 + (null >= result.auc - 1e-12).sum()) / (1 + null.size),
         "brier": float(((result.probability - y[:, None]) ** 2).mean()),
         "brier_prevalence": float(y.mean() * (1 - y.mean())),
@@ -280,12 +293,14 @@ def _gain(model: str, *, told: dict[str, _Validated], boots: dict[str, Floats]) 
     if model == CLINICAL or CLINICAL not in told:
         return {}
     difference = boots[model] - boots[CLINICAL]
-    low, high = np.quantile(difference, [0.025, 0.975])
+    low, high = np.nanquantile(difference, [0.025, 0.975])
     return {"gain": told[model].auc - told[CLINICAL].auc, "gain_low": float(low), "gain_high": float(high)}
 
 
-def _verdict(row: dict[str, object], *, within: str) -> str:
-    if not float(str(row["p_permutation"])) <= 0.05:
+def _verdict(row: dict[str, object], *, permutations: int, within: str) -> str:
+    if 1 / (1 + permutations) > _ALPHA:
+        return f"{CANNOT_TELL}: too few permutations"
+    if not float(str(row["p_permutation"])) <= _ALPHA:
         return NOT_BETTER + within
     beats = float(str(row.get("gain_low", 1.0))) > 0
     return BETTER + within + ("" if beats else NO_GAIN)
