@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from cellprec.biomarkers import folds
 from cellprec.biomarkers.associate import associate
-from cellprec.biomarkers.predict import predict
+from cellprec.biomarkers.predict import _numbers, _Validated, predict
 from cellprec.errors import JoinError, UsageError
 
 
@@ -146,6 +146,14 @@ def test_bootstraps_without_a_pair_held_out_together_are_left_out():
     row = result.table.iloc[1]
     assert np.isfinite(row[["auc", "low", "high", "gain", "gain_low", "gain_high"]].astype(float)).all()
     assert row["low"] < row["auc"] < row["high"]
+
+
+def test_the_wider_interval_is_taken_also_where_some_bootstraps_lack_a_pair():
+    ones = np.ones((10, 10))
+    held = _Validated(0.7 * ones, ones, np.array([0.7, 0.5]), np.full((20, 1), 0.5), np.ones(1), np.ones(1))
+    boot = np.r_[np.linspace(0, 1, 1001), np.full(30, np.nan)]
+    numbers = _numbers(held, boot=boot, y=np.arange(20) < 10)
+    assert (numbers["low"], numbers["high"]) == pytest.approx((0.025, 0.975))
 
 
 @pytest.mark.filterwarnings("error")
