@@ -8,7 +8,7 @@ import pytest
 from anndata import AnnData
 
 from cellprec.errors import UsageError
-from cellprec.pl.clones import enrichment_map, rank_abundance, replicate_overlap, trajectories
+from cellprec.pl.clones import enrichment_map, rank_abundance, replicate_overlap, short_names, trajectories
 
 
 def counts(n_clones: int, seed: int = 0) -> AnnData:
@@ -76,3 +76,21 @@ def test_called_clones_come_first_and_infinite_folds_do_not_break_the_map():
     ax.figure.canvas.draw()
     nothing = enrichment_map({"one": first.assign(call="none")})
     assert nothing.texts[0].get_text() == "no clone was called"
+
+
+def test_clonotypes_of_one_patient_and_one_segment_have_different_names():
+    ends = [f"P23:TRA:TGTGCCAATACC;TRB:TGTGCCAGCAGT{middle}AATCAGCCTCAACATTTC" for middle in ("AAGGT", "CCTTA")]
+    names = list(short_names([*ends, "x" * 30 + "a" + "y" * 30, "x" * 30 + "b" + "y" * 30]).values())
+    assert len(set(names)) == 4
+    assert all(name.startswith("P23 TRB ") for name in names[:2])
+    assert max(map(len, names)) <= 18
+
+
+def test_cells_are_not_called_a_library_and_long_groups_are_turned():
+    adata = counts(5)
+    adata.uns["cellprec"] = {"unit": "cells"}
+    assert trajectories(adata).get_ylabel() == "share of cells"
+    assert rank_abundance(counts(5)).get_ylabel() == "share of library"
+    assert trajectories(adata).get_xticklabels()[0].get_rotation() == 0
+    adata.obs["group"] = [f"a long name of a group {i}" for i in range(4)]
+    assert trajectories(adata, group="group").get_xticklabels()[0].get_rotation() == 45

@@ -22,7 +22,7 @@ def test_each_called_point_is_coloured_by_side_and_named():
     ax = volcano(drawn(), label="name")
     grey, up, down = (np.asarray(mark.get_offsets()) for mark in ax.collections)
     assert (len(grey), up.tolist(), down.tolist()) == (198, [[5.0, 9.0]], [[-4.0, 8.0]])
-    assert sorted(text.get_text() for text in ax.texts) == ["t0", "t1"]
+    assert sorted(text.get_text() for text in ax.texts) == ["q = 0.05", "t0", "t1"]
 
 
 def test_without_calls_the_corrected_p_decides():
@@ -45,3 +45,20 @@ def test_an_empty_table_says_so_and_a_wrong_column_is_named():
     assert "nothing" in volcano(drawn().assign(p=np.nan)).texts[0].get_text()
     with pytest.raises(UsageError, match="effect_size"):
         volcano(drawn(), effect="effect_size")
+
+
+def test_the_cut_off_is_named_and_lies_between_what_passes_and_what_does_not():
+    table = drawn().assign(q=lambda t: np.where(t["p"] < 1e-3, 0.01, 0.5))
+    ax = volcano(table)
+    (line,) = [line for line in ax.lines if line.get_label() == "_cut-off"]
+    assert (
+        -np.log10(table["p"].nsmallest(3).iloc[-1]) < line.get_ydata()[0] < -np.log10(table["p"].nsmallest(2).iloc[-1])
+    )
+    assert "q = 0.05" in [text.get_text() for text in ax.texts]
+
+
+def test_without_one_p_that_parts_the_tests_there_is_no_line():
+    for q in ([0.5, 0.01, 0.01, 0.5], [0.01] * 4, [0.5] * 4):
+        table = pd.DataFrame({"log2fc": [1.0, 2, 3, 4], "p": [1e-4, 1e-3, 1e-2, 1e-1], "q": q, "call": "none"})
+        ax = volcano(table)
+        assert "q = 0.05" not in [text.get_text() for text in ax.texts]

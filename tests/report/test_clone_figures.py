@@ -62,3 +62,7 @@ def test_a_drug_without_a_negative_control_is_told() -> None:
 def test_many_contrasts_that_cannot_tell_are_one_alert() -> None:
     alerts = control_alerts(table(kind="time", verdict="cannot tell: one sample"))
     assert [(alert.title, alert.text) for alert in alerts] == [("2 contrasts: cannot tell: one sample", "a and b.")]
+
+
+def test_one_group_has_nothing_to_follow() -> None:
+    assert _pieces(clones(arm=["drug", "drug"], timepoint=["end", "end"]), order=()) == []

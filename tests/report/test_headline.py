@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from cellprec.report.sections.headline import clone_answers, section
+from cellprec.report.sections.headline import clone_answers, section, top_clones, under_both
 
 
 def contrasts(n: int, **columns: object) -> pd.DataFrame:
@@ -35,3 +35,20 @@ def test_the_biomarkers_answer_first() -> None:
 
 def test_without_a_question_there_is_no_answer() -> None:
     assert section(SimpleNamespace(table=lambda name: None), None) is None
+
+
+def test_the_surest_clones_are_named_and_the_depleted_are_not() -> None:
+    rows = [
+        {"contrast": "A", "clone": name, "call": call, "log2fc": 2.0, "low": 1.0, "high": 3.0, "p": p}
+        for name, call, p in (("late", "enriched", 0.01), ("first", "enriched", 1e-9), ("gone", "depleted", 1e-12))
+    ]
+    assert (
+        top_clones("A", pd.DataFrame(rows))
+        == " Surest: first (4.00-fold, 2.00 to 8.00); late (4.00-fold, 2.00 to 8.00)."
+    )
+    assert top_clones("B", pd.DataFrame(rows)) == ""
+
+
+def test_one_drug_has_no_clones_under_both() -> None:
+    contrasts = pd.DataFrame({"contrast": ["A", "halves"], "kind": ["drug", "negative control"]})
+    assert under_both(contrasts, pd.DataFrame({"contrast": ["A"], "clone": ["x"], "call": ["enriched"]})) == []

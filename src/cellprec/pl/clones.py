@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -15,6 +16,7 @@ from cellprec.errors import UsageError
 from cellprec.pl.style import DIVERGING, GREY, legend_outside, new_axes, palette
 
 _NAME = 18
+_MOST_LETTERS = 45  # beyond, names of groups side by side overlap
 
 
 def trajectories(
@@ -67,7 +69,7 @@ def trajectories(
     x, colors = np.arange(len(shares)), palette(len(chosen))
     if kind == "area":
         bands = [*(shares[clone] for clone in chosen), rest.sum(axis=1)]
-        labels = [*(_short(clone) for clone in chosen), f"{rest.shape[1]:,} others"]
+        labels = [*short_names(chosen).values(), f"{rest.shape[1]:,} others"]
         if len(x) == 1:
             x, bands = np.array([-0.4, 0.4]), [np.repeat(band, 2) for band in bands]
         ax.stackplot(x, np.vstack(bands), colors=[*colors, GREY], labels=labels, linewidth=0.3, edgecolor="white")
@@ -76,15 +78,20 @@ def trajectories(
         floor = float(np.min(shares.to_numpy()[shares.to_numpy() > 0], initial=1.0)) / 2
         grey = rest[rest.max(axis=0).sort_values(ascending=False, kind="stable").index[:200]]
         ax.plot(x, np.maximum(grey, floor), color=GREY, linewidth=0.5, alpha=0.5, zorder=1)
-        for clone, color in zip(chosen, colors, strict=True):
-            ax.plot(x, np.maximum(shares[clone], floor), color=color, marker="o", markersize=3, label=_short(clone))
+        for (clone, name), color in zip(short_names(chosen).items(), colors, strict=True):
+            ax.plot(x, np.maximum(shares[clone], floor), color=color, marker="o", markersize=3, label=name)
         ax.set_yscale("log")
         ax.annotate(
             "not seen: drawn at the bottom", (0, 0), (2, 3), "axes fraction", "offset points", fontsize="x-small"
         )
+    turned = sum(map(len, shares.index)) > _MOST_LETTERS
     ax.set_xticks(np.arange(len(shares)), shares.index)
+    if turned:
+        ax.tick_params(axis="x", rotation=45)
+        for label in ax.get_xticklabels():
+            label.set(ha="right", rotation_mode="anchor")
     ax.set_xlabel(group)
-    ax.set_ylabel("share of library")
+    ax.set_ylabel(_share_of(adata))
     legend_outside(ax, title="clone")
     return ax
 
@@ -106,7 +113,7 @@ def rank_abundance(adata: AnnData, *, color: str | None = None, ax: Axes | None 
         label = value if color and value not in drawn else None
         ax.plot(np.arange(1, len(seen) + 1), seen, color=colors[value], linewidth=1, alpha=0.8, label=label)
         drawn.add(value)
-    ax.set(xscale="log", yscale="log", xlabel="rank of clone", ylabel="share of library")
+    ax.set(xscale="log", yscale="log", xlabel="rank of clone", ylabel=_share_of(adata))
     legend_outside(ax, title=color or "")
     return ax
 
@@ -173,7 +180,7 @@ def enrichment_map(
     rows, columns = np.nonzero(called.loc[shown].to_numpy())
     ax.scatter(columns, rows, s=8, color="black", label="called")
     ax.set_xticks(np.arange(len(results)), list(results), rotation=45, ha="right")
-    ax.set_yticks(np.arange(len(shown)), [_short(clone) for clone in shown], fontsize="x-small")
+    ax.set_yticks(np.arange(len(shown)), list(short_names(shown.tolist()).values()), fontsize="x-small")
     more = len(ranked) - len(shown)
     ax.set_title(f"{more:,} more called clones not shown" if more else "", fontsize="small")
     ax.figure.colorbar(image, ax=ax, label="log2 fold")
@@ -186,6 +193,40 @@ def _shares(adata: AnnData) -> pd.DataFrame:
     return pd.DataFrame(counts / total, index=adata.obs_names, columns=adata.var_names.astype(str))
 
 
-def _short(name: object) -> str:
-    text = str(name)
-    return text if len(text) <= _NAME else f"{text[: _NAME // 2]}…{text[-_NAME // 2 + 1 :]}"
+def _share_of(adata: AnnData) -> str:
+    unit = str(adata.uns.get(keys.UNS, {}).get(keys.UNIT, ""))
+    return "share of cells" if unit == "cells" else "share of library"
+
+
+def short_names(clones: Sequence[str]) -> dict[str, str]:
+    """Return each clone with a short name that no other of them has.
+
+    A barcode keeps both its ends. A clonotype (``patient:TRA:…;TRB:…``) keeps its patient, the chain named last and the
+    middle of that chain's CDR3: both ends of a CDR3 are given by its V and J segments. Names that would still be alike
+    are numbered.
+
+    >>> list(short_names(["ACGT", "P23:TRA:TGTGCCAATACC;TRB:TGTGCTTCTTCTCTGCGGGCCAATCAGCCTTTC"]).values())
+    ['ACGT', 'P23 TRB TCTGCGGGCC']
+    """
+    made = {str(clone): _short(str(clone)) for clone in clones}
+    held = Counter(made.values())
+    place: Counter[str] = Counter()
+    for clone, name in made.items():
+        if held[name] > 1:
+            place[name] += 1
+            made[clone] = f"{name[: _NAME - 3]} {place[name]}"
+    return made
+
+
+def _short(name: str) -> str:
+    if len(name) <= _NAME:
+        return name
+    *before, last = name.rsplit(";", maxsplit=1)[-1].split(":")
+    chain = before[-1] if before else ""
+    if ":" in name and chain:
+        patient = name.split(":", maxsplit=1)[0]
+        words = f"{patient[:6]} {chain[-4:]}" if patient != chain else chain[-4:]
+        room = _NAME - len(words) - 1
+        middle = max(0, (len(last) - room) // 2)
+        return f"{words} {last[middle : middle + room]}"
+    return f"{name[: _NAME // 2]}…{name[-_NAME // 2 + 1 :]}"

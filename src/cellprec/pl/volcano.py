@@ -38,7 +38,8 @@ def volcano(
         Column that says what was concluded (anything but "none", "cannot tell" and empty is coloured); where it is
         None or absent, ``q`` at most ``alpha`` decides.
     alpha
-        False discovery rate drawn as a line: the largest p that passes it.
+        False discovery rate drawn as a labelled line, between the largest p that passes it and the smallest that does
+        not; no line where p and q do not part the tests alike.
     n_labels
         How many names are written at most; one that would lie on a stronger one is left out.
 
@@ -51,7 +52,7 @@ def volcano(
     --------
     >>> tested = pd.DataFrame({"log2fc": [3.0, 0.1], "p": [1e-6, 0.5], "q": [2e-6, 0.5]}, index=["x", "y"])
     >>> [text.get_text() for text in volcano(tested).texts]
-    ['x']
+    ['q = 0.05', 'x']
     """
     for column in (effect, p, *([label] if label else [])):
         if column not in table:
@@ -75,12 +76,28 @@ def volcano(
             ax.scatter(x[side], y[side], s=12, color=color, label=f"{word}: {side.sum():,}")
     if found.any():
         ax.legend(frameon=False, fontsize="small")
-    if q in shown and (shown[q] <= alpha).any():
-        line = -np.log10(max(shown.loc[shown[q] <= alpha, p].max(), 10**-_CEILING))
-        ax.axhline(line, color="black", linewidth=0.6, linestyle=":")
+    cut = _cut_off(shown, q, p, alpha)
+    if cut is not None:
+        ax.axhline(-np.log10(cut), color="black", linewidth=0.6, linestyle=":", label="_cut-off")
+        place = (0.99, -np.log10(cut))
+        ax.text(
+            *place, f"q = {alpha:g}", transform=ax.get_yaxis_transform(), fontsize="x-small", ha="right", va="bottom"
+        )
     ax.axvline(0, color="black", linewidth=0.6)
     _name(ax, x[found], y[found], names[found], n_labels)
     return ax
+
+
+def _cut_off(table: pd.DataFrame, q: str, p: str, alpha: float) -> float | None:
+    """Return the p-value at which q is ``alpha``; None where nothing passes, all pass, or no single p parts the two."""
+    if q not in table:
+        return None
+    tested = table[table[q].notna()]
+    passed = tested[q] <= alpha
+    if passed.all() or not passed.any():
+        return None
+    inside, outside = float(tested.loc[passed, p].max()), float(tested.loc[~passed, p].min())
+    return float(np.sqrt(max(inside, 10**-_CEILING) * outside)) if inside < outside else None
 
 
 def _found(table: pd.DataFrame, call: str | None, q: str, p: str, alpha: float) -> np.ndarray:

@@ -114,6 +114,8 @@ def _pieces(clones: AnnData, *, order: tuple[str, ...]) -> list[Piece]:
             return [(name, part[:, _totals(part, axis=0) > 0], keys.TIMEPOINT, "area") for name, part in own]
     side = clones.copy()
     side.obs["group"] = _labels(side, order=order)
+    if side.obs["group"].nunique() < 2:
+        return []  # one place on the axis: there is nothing to follow
     return [("All groups", side, "group", "lines")]
 
 

@@ -59,6 +59,10 @@ def section(run: RunFolder, study: Study) -> Section | None:
         draw_embedding(parts, run, cells, stage="cytometry", noun="events", names=names, seed=study.design.seed)
     _add_tables(parts, samples, populations, clusters, run.table("cytometry.gates"))
     kept, total = int(samples["n_kept"].sum()), int(samples["n_events"].sum())
+    share = samples["kept_fraction"]
+    same = (
+        f" All samples keep about the same share ({as_text(share.median(), kind='fraction')})." if alike(share) else ""
+    )
     lead = (
         f"{counted(total, one='event')} in {counted(len(samples), one='sample')}; {kept:,} "
         f"({as_text(kept / total if total else 0.0, kind='fraction')}) are kept after margin events and doublets are "
@@ -70,7 +74,7 @@ def section(run: RunFolder, study: Study) -> Section | None:
             "fits clearly."
         )
     )
-    return parts.section(key="cytometry", title="Cytometry", lead=lead)
+    return parts.section(key="cytometry", title="Cytometry", lead=lead + same)
 
 
 def loss_alerts(samples: pd.DataFrame, *, total: str, noun: str) -> list[Alert]:
@@ -227,9 +231,21 @@ def reasons(samples: pd.DataFrame, *, known: set[str]) -> list[Column]:
     ]
 
 
+def alike(values: pd.Series) -> bool:
+    """Whether several numbers differ by less than one percent: a sentence then says more than equal bars.
+
+    >>> alike(pd.Series([0.94, 0.941, 0.942])), alike(pd.Series([0.9, 0.94])), alike(pd.Series([0.9]))
+    (True, False, False)
+    """
+    held = values.dropna().astype(float)
+    return bool(len(held) > 1 and len(held) == len(values) and held.max() - held.min() < 0.01 * abs(held.max()))
+
+
 def _draw_samples(parts: Parts, run: RunFolder, samples: pd.DataFrame) -> None:
     kept = samples.assign(sample_id=samples["sample_id"].astype(str)).set_index("sample_id")["kept_fraction"]
     kept = kept.sort_values(kind="stable")
+    if alike(kept):
+        return
     add_figure(
         parts,
         run.path,

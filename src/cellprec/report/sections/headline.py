@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -9,11 +10,12 @@ import pandas as pd
 from cellprec.pl.forest import in_words
 from cellprec.report.section import Section
 from cellprec.report.sections.clone_figures import ranked
-from cellprec.report.table import some, upper
+from cellprec.report.table import as_text, counted, short, some, upper
 
 if TYPE_CHECKING:
     from cellprec.report.section import RunFolder, Study
 
+MOST_NAMED = 3
 MOST_CONTRASTS = 6  # of one kind; more of them, such as one per patient, are summed up
 
 
@@ -34,7 +36,9 @@ def section(run: RunFolder, study: Study) -> Section | None:  # noqa: ARG001 - a
         said = [in_words(sentence, features) for sentence in headlines["sentence"].astype(str)]
         answers += list(zip(headlines["outcome"].astype(str), said, strict=True))
     if contrasts is not None and len(contrasts):
-        answers += clone_answers(contrasts)
+        tests = run.table("clones.tests")
+        answers += clone_answers(contrasts, tests)
+        answers += under_both(contrasts, tests)
     if not answers:
         return None
     return Section(
@@ -45,7 +49,7 @@ def section(run: RunFolder, study: Study) -> Section | None:  # noqa: ARG001 - a
     )
 
 
-def clone_answers(contrasts: pd.DataFrame) -> list[tuple[str, str]]:
+def clone_answers(contrasts: pd.DataFrame, tests: pd.DataFrame | None = None) -> list[tuple[str, str]]:
     """Return the verdicts about clones, one by one or, where they are many of a kind, summed up in one sentence.
 
     >>> table = pd.DataFrame({"contrast": [f"P{i}" for i in range(9)], "kind": "time", "n_enriched": [2, 1] + [0] * 7})
@@ -55,7 +59,10 @@ def clone_answers(contrasts: pd.DataFrame) -> list[tuple[str, str]]:
     answers = []
     for kind, own in ranked(contrasts).groupby("kind", sort=False):
         if len(own) <= MOST_CONTRASTS:
-            said = [f"{upper(text)}." for text in own["verdict"].astype(str)]
+            said = [
+                f"{upper(verdict)}.{top_clones(str(name), tests)}"
+                for name, verdict in zip(own["contrast"], own["verdict"].astype(str), strict=True)
+            ]
             answers += list(zip(own["contrast"].astype(str), said, strict=True))
             continue
         silent = own["verdict"].astype(str).str.lower().str.startswith("cannot tell")
@@ -67,3 +74,44 @@ def clone_answers(contrasts: pd.DataFrame) -> list[tuple[str, str]]:
         word = "contrasts over time" if str(kind).startswith("time") else f"contrasts: {kind}"
         answers.append((f"{len(own)} {word}", sentence))
     return answers
+
+
+def top_clones(contrast: str, tests: pd.DataFrame | None) -> str:
+    """Name the enriched clones of a contrast that are surest, with their fold and its interval; "" where none is.
+
+    >>> row = {"contrast": "drug", "clone": "ACGT", "call": "enriched", "log2fc": 3.0, "low": 2.0, "high": 4.0}
+    >>> top_clones("drug", pd.DataFrame([{**row, "p": 0.0}]))
+    ' Surest: ACGT (8.00-fold, 4.00 to 16.0).'
+    """
+    if tests is None or not len(tests):
+        return ""
+    own = tests[(tests["contrast"].astype(str) == contrast) & (tests["call"].astype(str) == "enriched")]
+    told = []
+    for row in own.sort_values("p", kind="stable").head(MOST_NAMED).to_dict("records"):
+        fold, low, high = (as_text(2.0 ** float(row[key]), kind="number") for key in ("log2fc", "low", "high"))
+        told.append(f"{short(str(row['clone']))} ({fold}-fold, {low} to {high})")
+    return f" Surest: {'; '.join(told)}." if told else ""
+
+
+def under_both(contrasts: pd.DataFrame, tests: pd.DataFrame | None) -> list[tuple[str, str]]:
+    """Say how many clones are enriched under each pair of drugs; nothing where there are fewer than two drugs.
+
+    >>> contrasts = pd.DataFrame({"contrast": ["A", "B"], "kind": "drug"})
+    >>> tests = pd.DataFrame({"contrast": ["A", "A", "B"], "clone": ["x", "y", "x"], "call": "enriched"})
+    >>> under_both(contrasts, tests)
+    [('More than one drug', 'A and B: 1 clone is enriched under both (of 2 and 1).')]
+    """
+    drugs = contrasts.loc[contrasts["kind"].astype(str) == "drug", "contrast"].astype(str).tolist()
+    if tests is None or not 2 <= len(drugs) <= MOST_CONTRASTS:
+        return []
+    up = tests[tests["call"].astype(str) == "enriched"]
+    held = {drug: set(up.loc[up["contrast"].astype(str) == drug, "clone"].astype(str)) for drug in drugs}
+    said = []
+    for one, other in combinations(drugs, 2):
+        n = len(held[one] & held[other])
+        verb = "is" if n == 1 else "are"
+        said.append(
+            f"{one} and {other}: {counted(n, one='clone')} {verb} enriched under both "
+            f"(of {len(held[one]):,} and {len(held[other]):,})."
+        )
+    return [("More than one drug", " ".join(said))]

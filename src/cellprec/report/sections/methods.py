@@ -218,8 +218,8 @@ def _contrasts(clones: Used, contrasts: pd.DataFrame | None) -> list[str]:
     if (~sampled).any():
         control = f" against {clones['control']}" if clones.get("control") else ""
         said.append(
-            f"Clones were compared{control} on the log scale with the replicate as the unit; the variance between "
-            "replicates, drift at bottlenecks included, was estimated over clones and moderated by empirical Bayes "
+            f"Clones were compared{control} with the replicate as the unit, on a scale that makes the variance even; "
+            "the variance between replicates, drift at bottlenecks included, was estimated over clones and moderated by empirical Bayes "
             "(Smyth 2004)."
         )
     if sampled.any():
@@ -229,7 +229,7 @@ def _contrasts(clones: Used, contrasts: pd.DataFrame | None) -> list[str]:
         )
     fold, alpha = clones.get("min_fold"), clones.get("alpha")
     called = f"; calls were made at a false discovery rate of {alpha}" if alpha is not None else ""
-    least = f" and at least {fold}-fold change" if fold is not None else ""
+    least = f", for clones whose 95 % interval reaches a {fold}-fold change" if fold is not None else ""
     return [*said, f"P-values were corrected within each contrast (Benjamini and Hochberg 1995){called}{least}."]
 
 
@@ -247,11 +247,11 @@ def _biomarkers(settings: Mapping[str, Used], run: RunFolder, study: Study) -> l
             f"Features were tested for association with {asked or 'each outcome'} by the Mann–Whitney test (Mann and "
             "Whitney 1947) with the patient as the unit; effects are areas under the curve with 95 % intervals "
             "(Newcombe 2006); p-values were corrected over all features of an outcome (Benjamini and Hochberg 1995). "
-            "Each test was repeated within batches (van Elteren 1960), and features that go with the outcome only "
-            "through the batch are named as confounded."
+            "Where batches are stated, each test was repeated within them (van Elteren 1960), and features that go with "
+            "the outcome only through the batch are named as confounded."
         )
         said.append(
-            "Prediction used penalized logistic regression (Pedregosa et al. 2011) under nested cross-validation, with "
+            "Prediction used ridge-penalized logistic regression under nested cross-validation, with "
             "selection, scaling and tuning inside the training folds"
             + (f", repeated {chosen['repeats']} times" if chosen.get("repeats") else "")
             + (f", a permutation test with {chosen['permutations']} full refits" if chosen.get("permutations") else "")

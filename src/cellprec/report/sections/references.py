@@ -27,8 +27,6 @@ REFERENCES: Final = {
     "statistic. Part 2. Stat Med 2006;25:559–573. doi:10.1002/sim.2324",
     "Parks et al. 2006": "Parks DR, Roederer M, Moore WA. A new “Logicle” display method avoids deceptive effects of "
     "logarithmic scaling for low signals and compensated data. Cytometry A 2006;69A:541–551. doi:10.1002/cyto.a.20258",
-    "Pedregosa et al. 2011": "Pedregosa F, et al. Scikit-learn: machine learning in Python. "
-    "J Mach Learn Res 2011;12:2825–2830",
     "Smyth 2004": "Smyth GK. Linear models and empirical Bayes methods for assessing differential expression in "
     "microarray experiments. Stat Appl Genet Mol Biol 2004;3:3. doi:10.2202/1544-6115.1027",
     "Tirosh et al. 2016": "Tirosh I, et al. Dissecting the multicellular ecosystem of metastatic melanoma by "
