@@ -18,7 +18,7 @@ def clones(
     control: Annotated[str, "name of the untreated arm in the column `arm`"] = "",
     alpha: Annotated[float, "false discovery rate of the calls"] = 0.05,
     every_timepoint: Annotated[bool, "compare arms at every timepoint they share, not at the last alone"] = False,
-    min_fold: Annotated[float, "fold change below which a clone is never called"] = 2.0,
+    min_fold: Annotated[float, "a clone whose whole 95 % interval lies below this fold is not called"] = 2.0,
 ) -> Result:
     """Count the clones of all samples and find those that grow or fall."""
     table = cp.clones.assemble(counts=counts, reads=reads, contigs=contigs, sheet=design.samples)
