@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from cellprec.report.sections.samples import complete_table
+from cellprec.report.sections.samples import complete_table, merged
 
 
 def sheet(**columns: list[str]) -> pd.DataFrame:
@@ -42,3 +42,11 @@ def test_one_kind_of_file_is_shown_over_time_and_the_worst_of_several_files_coun
 
 def test_without_a_design_each_file_is_a_row() -> None:
     assert complete_table(sheet(modality=["rna"], state=["absent"])).index.tolist() == ["s0"]
+
+
+def test_a_long_list_keeps_every_failure_in_its_place() -> None:
+    states = ["present"] * 9 + ["failed"] + ["present"] * 10
+    table = merged(pd.DataFrame({"rna": states, "vdj": "absent"}, index=[f"P{i:02d}" for i in range(20)]))
+    assert table.index.tolist() == ["P00 to P08 (9)", "P09", "P10 to P19 (10)"]
+    assert table["rna"].tolist() == ["present", "failed", "present"]
+    assert table["vdj"].tolist() == ["absent"] * 3

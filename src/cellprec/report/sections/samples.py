@@ -51,11 +51,12 @@ def section(run: RunFolder, study: Study) -> Section | None:
     add_figure(
         parts,
         run.path,
-        lambda: completeness(there),
+        lambda: completeness(merged(there)),
         name="samples.completeness",
         alt=f"Grid of {len(there)} rows by {columns}: {counts['present']} filled, {counts['failed']} failed, "
         f"{counts['absent']} empty.",
-        caption="Which data there are. Empty: never measured or never read; a cross: the file failed.",
+        caption="Which data there are. Empty: never measured or never read; a cross: the file failed. Rows that are "
+        "alike stand together in a long list.",
     )
     order = sheet["state"].map(_SORT).sort_values(kind="stable").index
     shown = [c for c in _COLUMNS if c.key in sheet and (sheet[c.key].str.strip() != "").any()]
@@ -96,6 +97,23 @@ def complete_table(sheet: pd.DataFrame, *, timepoints: tuple[str, ...] = (), acr
     kinds += sorted(set(frame["kind"]) - set(kinds))
     wide = worst.pivot_table(index="label", columns="kind", values="state", aggfunc="first")
     return wide.reindex(index=rows, columns=kinds).fillna("absent")
+
+
+def merged(table: pd.DataFrame, *, most: int = 16) -> pd.DataFrame:
+    """Return a long table with neighboring rows that are alike made one row, named by the first, the last and how many.
+
+    >>> table = pd.DataFrame({"rna": ["present", "present", "failed"]}, index=["P1", "P2", "P3"])
+    >>> merged(table, most=2).index.tolist()
+    ['P1 to P2 (2)', 'P3']
+    """
+    if len(table) <= most:
+        return table
+    run = (table != table.shift()).any(axis=1).cumsum().to_numpy()
+    rows = {}
+    for _, own in table.groupby(run, sort=False):
+        first, last = own.index[0], own.index[-1]
+        rows[str(first) if len(own) == 1 else f"{first} to {last} ({len(own):,})"] = own.iloc[0]
+    return pd.DataFrame(rows).T
 
 
 def _states(sheet: pd.DataFrame, steps: list[dict[str, Any]]) -> list[str]:
