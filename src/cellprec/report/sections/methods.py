@@ -219,8 +219,8 @@ def _contrasts(clones: Used, contrasts: pd.DataFrame | None) -> list[str]:
         control = f" against {clones['control']}" if clones.get("control") else ""
         said.append(
             f"Clones were compared{control} with the replicate as the unit, on a scale that makes the variance even; "
-            "the variance between replicates, drift at bottlenecks included, was estimated over clones and moderated by empirical Bayes "
-            "(Smyth 2004)."
+            "the variance between replicates, drift at bottlenecks included, was estimated over clones and moderated "
+            "by empirical Bayes (Smyth 2004)."
         )
     if sampled.any():
         said.append(
@@ -247,8 +247,8 @@ def _biomarkers(settings: Mapping[str, Used], run: RunFolder, study: Study) -> l
             f"Features were tested for association with {asked or 'each outcome'} by the Mann–Whitney test (Mann and "
             "Whitney 1947) with the patient as the unit; effects are areas under the curve with 95 % intervals "
             "(Newcombe 2006); p-values were corrected over all features of an outcome (Benjamini and Hochberg 1995). "
-            "Where batches are stated, each test was repeated within them (van Elteren 1960), and features that go with "
-            "the outcome only through the batch are named as confounded."
+            "Where batches are stated, each test was repeated within them (van Elteren 1960), and features that go "
+            "with the outcome only through the batch are named as confounded."
         )
         said.append(
             "Prediction used ridge-penalized logistic regression under nested cross-validation, with "
