@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from cellprec.errors import UsageError
 from cellprec.pl.volcano import volcano
@@ -47,13 +48,14 @@ def test_an_empty_table_says_so_and_a_wrong_column_is_named():
         volcano(drawn(), effect="effect_size")
 
 
-def test_the_cut_off_is_named_and_lies_between_what_passes_and_what_does_not():
-    table = drawn().assign(q=lambda t: np.where(t["p"] < 1e-3, 0.01, 0.5))
+def test_the_cut_off_is_that_of_benjamini_and_hochberg_and_is_named():
+    table = drawn()
+    table["q"] = stats.false_discovery_control(table["p"])
     ax = volcano(table)
     (line,) = [line for line in ax.lines if line.get_label() == "_cut-off"]
-    assert (
-        -np.log10(table["p"].nsmallest(3).iloc[-1]) < line.get_ydata()[0] < -np.log10(table["p"].nsmallest(2).iloc[-1])
-    )
+    n_passed = (table["q"] <= 0.05).sum()
+    assert n_passed == 2
+    assert line.get_ydata()[0] == pytest.approx(-np.log10(0.05 * n_passed / 200))
     assert "q = 0.05" in [text.get_text() for text in ax.texts]
 
 

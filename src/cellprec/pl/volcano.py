@@ -38,8 +38,8 @@ def volcano(
         Column that says what was concluded (anything but "none", "cannot tell" and empty is coloured); where it is
         None or absent, ``q`` at most ``alpha`` decides.
     alpha
-        False discovery rate drawn as a labelled line, between the largest p that passes it and the smallest that does
-        not; no line where p and q do not part the tests alike.
+        False discovery rate drawn as a labelled line at the Benjamini-Hochberg cut-off; no line where the q given do
+        not part the tests there.
     n_labels
         How many names are written at most; one that would lie on a stronger one is left out.
 
@@ -89,7 +89,10 @@ def volcano(
 
 
 def _cut_off(table: pd.DataFrame, q: str, p: str, alpha: float) -> float | None:
-    """Return the p-value at which q is ``alpha``; None where nothing passes, all pass, or no single p parts the two."""
+    """Return the p-value up to which a test passes, ``alpha`` k / m for k of m passed; None where it does not part them.
+
+    Source: Benjamini and Hochberg 1995.
+    """
     if q not in table:
         return None
     tested = table[table[q].notna()]
@@ -97,7 +100,8 @@ def _cut_off(table: pd.DataFrame, q: str, p: str, alpha: float) -> float | None:
     if passed.all() or not passed.any():
         return None
     inside, outside = float(tested.loc[passed, p].max()), float(tested.loc[~passed, p].min())
-    return float(np.sqrt(max(inside, 10**-_CEILING) * outside)) if inside < outside else None
+    cut = alpha * float(passed.sum()) / len(tested)
+    return cut if inside <= cut < outside else None
 
 
 def _found(table: pd.DataFrame, call: str | None, q: str, p: str, alpha: float) -> np.ndarray:
