@@ -89,7 +89,7 @@ def volcano(
 
 
 def _cut_off(table: pd.DataFrame, q: str, p: str, alpha: float) -> float | None:
-    """Return the p-value up to which a test passes, ``alpha`` k / m for k of m passed; None where it does not part them.
+    """Return the p-value up to which a test passes, ``alpha`` k / m for k of m passed; None if that parts no tests.
 
     Source: Benjamini and Hochberg 1995.
     """
