@@ -129,6 +129,17 @@ def test_a_copy_of_a_covariate_is_not_shown_to_add_to_it():
     assert (table["gain_low"].dropna() <= 0).all()
 
 
+def test_a_batch_that_is_the_outcome_leaves_nothing_to_foretell():
+    adata, y = cohort(16, effect=5, n_features=3)
+    batch = pd.Series(np.where(y, "b", "a"), index=y.index)
+    calls = {"outcome": y, "name": "r", "covariates": [], "permutations": 19, "repeats": 1}
+    table = predict(adata, batch=batch, **calls).table
+    assert (table["verdict"] == "cannot tell: no batch holds patients both with and without the outcome").all()
+    assert table[["auc", "p_permutation"]].isna().all(axis=None)
+    batch.iloc[0] = "a"  # one patient among the others is a contrast, if a poor one
+    assert predict(adata, batch=batch, **calls).table["verdict"][1].endswith("chance within batches")
+
+
 def test_permutations_too_few_to_reach_any_level_cannot_tell():
     adata, y = cohort(13, effect=5, n_features=3)
     few, enough = (

@@ -15,6 +15,7 @@ from cellprec.errors import UsageError
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from numpy.typing import NDArray
 
     from cellprec.biomarkers.folds import Bools, Floats, Ints, Scores
 
@@ -79,7 +80,8 @@ def predict(
     ``predictions``: the mean held-out ``probability`` of each patient. ``selected``: how often each feature was
     chosen, and its mean weight per SD over all folds.
 
-    With fewer than 8 patients on a side, or 20 in all, it says so and gives no number; with fewer than 19
+    With fewer than 8 patients on a side, or 20 in all, it says so and gives no number, and also where no batch
+    holds patients both with and without the outcome; with fewer than 19
     ``permutations`` no p can reach .05, and the verdict is "cannot tell". Raises UsageError for an unknown
     covariate, JoinError where outcome and data share no patient.
 
@@ -96,7 +98,12 @@ def predict(
         needed = f"{_MIN_EVENTS} on each side and {_MIN_PATIENTS} in all are needed"
         reason = f"{y.sum()} patients with the outcome and {(~y).sum()} without; {needed}"
         return _gathered({}, designs=designs, known=known, reasons=dict.fromkeys(designs, reason), seed=seed)
-    labels = _labels(y, batch=batch, patients=known.index, permutations=permutations, seed=seed)
+    strata = _strata(batch, patients=known.index)
+    if batch is not None and not any(0 < y[strata == stratum].sum() < (strata == stratum).sum() for stratum in strata):
+        # shuffling within such batches changes no label: chance would be compared with itself
+        reason = "no batch holds patients both with and without the outcome"
+        return _gathered({}, designs=designs, known=known, reasons=dict.fromkeys(designs, reason), seed=seed)
+    labels = _labels(y, strata=strata, permutations=permutations, seed=seed)
     reasons = {model: design.lacks for model, design in designs.items() if design.lacks}
     told = {}
     for number, (model, design) in enumerate(designs.items()):
@@ -182,11 +189,16 @@ def _clinical(obs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns, index=obs.index)
 
 
-def _labels(y: Bools, *, batch: pd.Series | None, patients: pd.Index, permutations: int, seed: int) -> Bools:
+def _strata(batch: pd.Series | None, *, patients: pd.Index) -> NDArray[np.str_]:
+    if batch is None:
+        return np.full(len(patients), "")
+    return batch.reindex(patients).astype("object").fillna("").to_numpy(str)
+
+
+def _labels(y: Bools, *, strata: NDArray[np.str_], permutations: int, seed: int) -> Bools:
     """Return the labels, then shuffled ones, one set a row."""
     rng = np.random.default_rng([seed, 99])
-    strata = np.zeros(y.size) if batch is None else batch.reindex(patients).astype("object").fillna("").astype(str)
-    members = [np.flatnonzero(np.asarray(strata) == stratum) for stratum in np.unique(strata)]
+    members = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
     labels = np.tile(y, (permutations + 1, 1))
     for row in labels[1:]:
         for member in members:
