@@ -198,7 +198,5 @@ def _need(name: str, hint: Any) -> Need:
 
 
 def _setting(parameter: inspect.Parameter, hint: Any) -> Setting:
-    text, limits = "", ()
-    if get_origin(hint) is Annotated:
-        hint, text, *limits = get_args(hint)
-    return Setting(parameter.name, hint, parameter.default, text, tuple(limits))
+    kind, text, *limits = get_args(hint) if get_origin(hint) is Annotated else (hint, "")
+    return Setting(parameter.name, kind, parameter.default, text, tuple(limits))
