@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from flowutils import transforms
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cellprec.cytometry.transform import estimate_transform, inverse_transform, transform
@@ -96,6 +96,7 @@ def test_parameters_come_from_all_samples_and_from_kept_events_only() -> None:
 
 
 @settings(max_examples=40, deadline=None)
+@example(values=[0.0, 1e-12, 2e-9, -1e-12], width=0.0, kind="logicle")
 @given(
     values=st.lists(st.floats(-1e4, 2.6e5, width=32), min_size=2, max_size=30),
     width=st.floats(0, 2),

@@ -72,6 +72,8 @@ def test_the_same_seed_gives_the_same_whatever_was_drawn_before():
 
 
 def test_leaves_the_caller_as_it_was(tmp_path, monkeypatch, capfd):
+    import scvi as _library  # noqa: F401, PLC0415 - its first import sets its own logger, whoever imports it
+
     monkeypatch.chdir(tmp_path)
     adata = two_batches(n=100)
     before = adata.layers["counts"].copy()

@@ -25,6 +25,7 @@ _MASS_COFACTOR: Final = 5.0
 # arcsinh(x / 5) of the largest count a mass cytometer gives is below 15; logicle and log10 stay below that too
 _TRANSFORMED_MAX: Final = 15.0
 _FEW: Final = 50
+_NEXT_TO_ZERO: Final = 1e-13
 
 
 def estimate_transform(adata: AnnData, *, cofactor: float | None = None) -> pd.DataFrame:
@@ -152,6 +153,9 @@ def _apply(values: NDArray[Any], *, rows: pd.DataFrame, inverse: bool) -> NDArra
             case "logicle":
                 scale = transforms.logicle_inverse if inverse else transforms.logicle
                 finite = np.isfinite(column)
+                if not inverse:
+                    # at w = 0 FlowUtils does not converge within 1e-14 t of zero and returns -1, far below the scale
+                    column[np.abs(column) < _NEXT_TO_ZERO * row["t"]] = 0.0
                 column[finite] = scale(column[finite], None, t=row["t"], m=row["m"], w=row["w"], a=row["a"])
                 out[:, i] = column
             case "arcsinh":

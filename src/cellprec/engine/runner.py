@@ -77,8 +77,12 @@ def run_study(
         run.sweep()
         forget_gone(run, study)
         outcomes = Outcomes()
-        with _workers(jobs) as pool:
-            _drain(todo, pool, jobs, outcomes, report or _silent)
+        try:
+            with _workers(jobs) as pool:
+                _drain(todo, pool, jobs, outcomes, report or _silent)
+        except BaseException:
+            run.sweep()  # the workers are dead: what they were writing is of no use
+            raise
         write_manifest(run, todo)
     return outcomes
 
@@ -142,8 +146,11 @@ def _workers(jobs: int) -> Iterator[ProcessPoolExecutor]:
             yield pool
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
-        for child in multiprocessing.active_children():
+        children = multiprocessing.active_children()
+        for child in children:
             child.terminate()
+        for child in children:
+            child.join(5)
         raise
     pool.shutdown()
 
