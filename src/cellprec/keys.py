@@ -22,6 +22,9 @@ ARM: Final = "arm"
 REPLICATE: Final = "replicate"
 PCR_REPLICATE: Final = "pcr_replicate"
 
+# what an untreated arm is usually called, in lower case
+USUAL_CONTROLS: Final = frozenset({"vehicle", "dmso", "untreated", "control", "mock", "pbs"})
+
 # cytometry: events × channels
 RAW: Final = "raw"
 COMPENSATED: Final = "compensated"

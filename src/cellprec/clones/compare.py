@@ -17,7 +17,6 @@ from cellprec.clones.uncompared import uncompared
 from cellprec.errors import InputError
 from cellprec.notes import add_note
 
-_USUAL_CONTROLS = ("vehicle", "dmso", "untreated", "control", "mock", "pbs")
 _TESTS = ("contrast", "clone", "log2fc", "low", "high", "p", "q", "call")
 _CALLS = ("n_tested", "n_enriched", "n_depleted", "n_treated", "n_control")
 _CONTRASTS = ("contrast", "kind", *_CALLS, "detection_limit", "shift", "n_clones", "verdict")
@@ -131,7 +130,7 @@ def control_arm(adata: AnnData, *, control: str = "") -> str:
     """
     if control:
         return control
-    usual = [arm for arm in _arms(adata) if arm.lower() in _USUAL_CONTROLS]
+    usual = [arm for arm in _arms(adata) if arm.lower() in keys.USUAL_CONTROLS]
     if len(usual) == 1:
         add_note(adata, "clones.control", f"arm {usual[0]!r} was taken for the control; set `control` to say otherwise")
         return usual[0]

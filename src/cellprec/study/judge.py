@@ -29,7 +29,6 @@ KNOWN = (
     "gates",
 )
 MODALITIES = tuple(dict.fromkeys(step.modality for step in CATALOGUE.values() if step.modality))
-USUAL_CONTROLS = frozenset({"vehicle", "dmso", "untreated", "control", "mock", "pbs"})
 _SPOKEN = {"facs": "cytometry", "fcs": "cytometry", "flow": "cytometry", "cytof": "cytometry", "gex": "rna",
            "scrna": "rna", "tcr": "vdj", "bcr": "vdj", "reads": "fastq", "barcodes": "counts"}  # fmt: skip
 _SAFE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
@@ -83,7 +82,7 @@ def _judge_design(sheet: Sheet, config: Any) -> list[Problem]:
     arms = sorted({*frame.get(keys.ARM, ())} - {""})
     if settings.clones.control and settings.clones.control not in arms:
         problems.append(_unknown_name("settings.clones.control", settings.clones.control, arms))
-    elif len(arms) > 1 and not settings.clones.control and not {arm.lower() for arm in arms} & USUAL_CONTROLS:
+    elif len(arms) > 1 and not settings.clones.control and not {arm.lower() for arm in arms} & keys.USUAL_CONTROLS:
         what = "no arm is named as the control, so arms are not compared"
         fix = f"Write `clones: {{control: NAME}}` under settings; arms: {', '.join(arms)}."
         problems.append(Problem("study.no_control", what, "study.yaml", None, "settings.clones.control", fix=fix))
