@@ -4,7 +4,7 @@ from cellprec.io.compensation import read_compensation
 from cellprec.io.counts import read_counts
 from cellprec.io.export import write_fcs
 from cellprec.io.fcs import FcsHeader, read_fcs, read_fcs_header
-from cellprec.io.flowjo import flowjo_files
+from cellprec.io.flowjo import export_fcs, flowjo_files
 from cellprec.io.gates import apply_gates, gate_counts, label_populations
 from cellprec.io.reads import iterate_reads
 from cellprec.io.rna import read_rna
@@ -16,6 +16,7 @@ __all__ = [
     "FcsHeader",
     "apply_gates",
     "check",
+    "export_fcs",
     "flowjo_files",
     "gate_counts",
     "iterate_reads",

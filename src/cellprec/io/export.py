@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from cellprec.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 HEADER_BYTES = 58
 HEADER_LIMIT = 99_999_999
@@ -21,6 +22,8 @@ CHUNK_ROWS = 1 << 16
 CRC = b"0" * 8
 # form feed is what most cytometers write; the rest stands by for keywords that hold it
 DELIMITERS = "\f|\\!*/~^#`\x1e" + "".join(map(chr, range(33, 127)))
+# what a keyword of one channel may say that stays true of linear values: voltage, filter, laser, lamp, how it was drawn
+_OF_CHANNEL = re.compile(r"(\$?)P(\d+)(V|F|L|O|T|P|D|DISPLAY|BS|MS)$", re.IGNORECASE)
 _STRUCTURAL = re.compile(
     r"\$?(P\d+[A-Z]+|BEGIN(DATA|STEXT|ANALYSIS)|END(DATA|STEXT|ANALYSIS)|BYTEORD|DATATYPE|MODE|NEXTDATA|PAR|TOT|TIMESTEP|"
     r"SPILLOVER|SPILL|COMP|DFC\d+TO\d+|UNICODE)$",
@@ -43,8 +46,9 @@ def write_fcs(
     path: the file to write; it appears whole or not at all. values: events × channels, linear, kept as 32-bit floats.
     channels, markers: $PnN and $PnS (``""`` for none). ranges: $PnR (the largest value, at least 1, by default).
     spillover: channels × channels; the channels that spill are written, all of them where none does.
-    keywords: what else to write. Those that describe the layout, the scaling or the compensation of another file
-    ($TOT, $P1B, $TIMESTEP, SPILL ...), and empty ones, are left out.
+    keywords: what else to write, such as the keywords of the file the events came from. Those that describe its layout,
+    scaling or compensation ($TOT, $P1B, $TIMESTEP, SPILL ...), and empty ones, are left out; voltages, filters and
+    lasers ($PnV, $PnF, $PnL ...) follow the channel that $PnN gives them to, whatever its place is here.
 
     Raises InputError where names are missing, doubled, or too many, or values are not a table.
 
@@ -97,6 +101,23 @@ def fcs_bytes(
     return head + np.ascontiguousarray(table, dtype="<f8").tobytes()
 
 
+def unique_names(names: Iterable[str]) -> list[str]:
+    """Return the names in order, those that stand twice numbered: FCS wants every $PnN once.
+
+    >>> unique_names(["PE-A", "PE-A", "PE-A-1"])
+    ['PE-A', 'PE-A-2', 'PE-A-1']
+    """
+    given = list(names)
+    made: list[str] = []
+    for name in given:
+        unique, number = name, 0
+        while unique in made or (number and unique in given):
+            number += 1
+            unique = f"{name}-{number}"
+        made.append(unique)
+    return made
+
+
 def _table(values: ArrayLike, path: Path) -> NDArray[Any]:
     table = np.asarray(values)
     if table.ndim != 2 or table.dtype.kind not in "fiub":
@@ -141,11 +162,25 @@ def _head(
             pairs[f"$P{index}S"] = markers[index - 1]
     if spillover is not None:
         pairs["$SPILLOVER"] = _spillover(path, spillover, channels)
+    pairs |= _of_channels(keywords or {}, channels)
     for key, value in (keywords or {}).items():
         name = key.upper() if key.startswith("$") else key
         if name and value and name not in pairs and not _STRUCTURAL.match(key):
             pairs[name] = value
     return _text(path, pairs, n_bytes=n_events * n_channels * (8 if double else 4))
+
+
+def _of_channels(keywords: Mapping[str, str], channels: Sequence[str]) -> dict[str, str]:
+    """Return the keywords of single channels, renumbered for the channels that are written."""
+    named = Counter(value.strip() for key, value in keywords.items() if re.fullmatch(r"\$P\d+N", key))
+    place = {channel: index for index, channel in enumerate(channels, start=1)}
+    kept = {}
+    for key, value in keywords.items():
+        match = _OF_CHANNEL.match(key)
+        channel = keywords.get(f"$P{match.group(2)}N", "").strip() if match else ""
+        if match and value and channel in place and named[channel] == 1:
+            kept[f"{match.group(1)}P{place[channel]}{match.group(3).upper()}"] = value
+    return kept
 
 
 def _text(path: Path, pairs: Mapping[str, str], *, n_bytes: int) -> bytes:
