@@ -6,7 +6,6 @@ import json
 import os
 from pathlib import Path
 
-import anndata
 import flowio
 import flowkit
 import numpy as np
