@@ -5,6 +5,7 @@ from cellprec.cytometry.clean import clean
 from cellprec.cytometry.cluster import cluster
 from cellprec.cytometry.compensate import compensate
 from cellprec.cytometry.embed import embed
+from cellprec.cytometry.gate import gate
 from cellprec.cytometry.gated import gate_table, name_by_gates, sample_table
 from cellprec.cytometry.join import join
 from cellprec.cytometry.signs import default_signs, read_signs
@@ -19,6 +20,7 @@ __all__ = [
     "default_signs",
     "embed",
     "estimate_transform",
+    "gate",
     "gate_table",
     "inverse_transform",
     "join",

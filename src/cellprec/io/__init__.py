@@ -10,10 +10,12 @@ from cellprec.io.reads import iterate_reads
 from cellprec.io.rna import read_rna
 from cellprec.io.schema import check
 from cellprec.io.table import read_table
+from cellprec.io.template import GateRule, read_template
 from cellprec.io.vdj import read_vdj
 
 __all__ = [
     "FcsHeader",
+    "GateRule",
     "apply_gates",
     "check",
     "export_fcs",
@@ -27,6 +29,7 @@ __all__ = [
     "read_fcs_header",
     "read_rna",
     "read_table",
+    "read_template",
     "read_vdj",
     "write_fcs",
 ]
