@@ -180,7 +180,7 @@ def test_amplifier_gain_and_clock_are_undone(write):
     adata = read_fcs(file)
     expected = [[1.0, 10 ** (400 / 1024), 12.5, 4.0], [100.0, 10 ** (4092 / 1024), 6.25, 8.0]]
     np.testing.assert_allclose(adata.X, expected, rtol=1e-6)
-    assert codes(adata) == {"fcs.amplification"}
+    assert codes(adata) == {"fcs.amplification", "fcs.gain"}, "4,0 was read as 4,1; the gain of the clock left aside"
     np.testing.assert_array_equal(read_fcs(file, scale=False).X, data)
 
 

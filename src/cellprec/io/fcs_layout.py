@@ -1,14 +1,13 @@
-"""How the events lie in an FCS file: the parameters, the width of an event, and where DATA really is.
-
-Where HEADER, TEXT, $TOT and the length of the file disagree, arithmetic decides; where it cannot, the file is refused.
-"""
+"""How the events lie in an FCS file: its parameters, their widths, and how stored values become linear ones."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from cellprec.io.fcs_place import Layout, Parameter, fits, locate
 from cellprec.io.fcs_text import BLANK, Text, number, whole
 from cellprec.notes import Note
 
@@ -17,52 +16,13 @@ if TYPE_CHECKING:
 
     from cellprec.io.fcs_source import FcsSource
 
+__all__ = ["Layout", "Parameter", "read_layout"]
+
 BITS = {"F": 32, "D": 64}
-CRC_BYTES = 8
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One column: names, how it is stored (``I``, ``F``, ``D`` or ``A``), and how stored values become linear ones."""
-
-    channel: str
-    marker: str
-    stored: str
-    bits: int
-    range: float
-    mask: int | None
-    decades: float = 0.0
-    log_zero: float = 0.0
-    gain: float = 1.0
-    time_step: float = 1.0
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Everything needed to turn bytes into events."""
-
-    parameters: tuple[Parameter, ...]
-    n_events: int
-    begin: int
-    n_bytes: int
-    byte_order: tuple[int, ...]
-    notes: tuple[Note, ...]
-
-    @property
-    def event_bits(self) -> int:
-        """The width of an event (0 where the text is delimited)."""
-        return sum(parameter.bits for parameter in self.parameters)
-
-
-@dataclass(frozen=True)
-class _Place:
-    source: str
-    begin: int
-    end: int
-
-    @property
-    def length(self) -> int:
-        return self.end - self.begin + 1
+# gains, clock steps and amplifiers beyond these are damage, and would end in infinities
+LARGEST_FACTOR = 1e9
+MOST_DECADES = 20
+_DESCRIBED = re.compile(r"\$P([1-9][0-9]{0,5})[NBR]")
 
 
 def read_layout(source: FcsSource, text: Text) -> Layout:
@@ -73,9 +33,9 @@ def read_layout(source: FcsSource, text: Text) -> Layout:
         why = "only list mode (L) holds single events; this one holds histograms"
         raise source.error(f"the file is not in list mode ($MODE is {mode})", why=why)
     notes: list[Note] = []
-    parameters = _parameters(source, keywords, notes)
-    order = _byte_order(source, keywords, parameters)
-    begin, n_events, n_bytes = _locate(source, text, parameters, notes)
+    parameters = _parameters(source, text, notes)
+    order = _byte_order(source, keywords, parameters, notes)
+    begin, n_events, n_bytes = locate(source, text, parameters, notes)
     return Layout(parameters, n_events, begin, n_bytes, order, _gathered(notes))
 
 
@@ -85,18 +45,76 @@ def _gathered(notes: list[Note]) -> tuple[Note, ...]:
     return tuple(note if n == 1 else Note(note.code, note.text, n) for note, n in times.items())
 
 
-def _parameters(source: FcsSource, keywords: Mapping[str, str], notes: list[Note]) -> tuple[Parameter, ...]:
-    n_channels = whole(keywords.get("$PAR"))
-    if n_channels is None or n_channels < 1:
+def _parameters(source: FcsSource, text: Text, notes: list[Note]) -> tuple[Parameter, ...]:
+    keywords = text.keywords
+    announced = whole(keywords.get("$PAR"))
+    if announced is None or announced < 1:
         raise source.error(f"$PAR is not a number of channels: {keywords.get('$PAR')!r}")
+    numbers = {int(found[1]) for key in keywords if (found := _DESCRIBED.fullmatch(key))}
+    described = next(n for n in range(1, len(numbers) + 2) if n not in numbers) - 1
     default = keywords.get("$DATATYPE", "").strip(BLANK).upper()
+    if described < announced:
+        made = _made(source, keywords, described, default, notes)
+        if not described or not fits(text, made):
+            raise source.error(
+                f"$PAR announces {announced:,} parameters, the keywords describe {described:,}",
+                why="without the width of every parameter no value can be found",
+            )
+    else:
+        made = _made(source, keywords, announced, default, notes)
+        if described > announced and not fits(text, made):
+            others: list[Note] = []
+            more = _made(source, keywords, described, default, others)
+            if fits(text, more):
+                notes[:], made = others, more
+    if len(made) != announced:
+        message = (
+            f"$PAR announces {announced} parameters, the keywords describe {described}: "
+            f"{described} fill the data segment exactly, and were read."
+        )
+        notes.append(Note("fcs.parameters", message, described))
+    elif described > announced:
+        message = f"The keywords describe {described} parameters, $PAR announces {announced}: {announced} were read."
+        notes.append(Note("fcs.parameters", message, announced))
+    return _retyped(text, made, notes)
+
+
+def _made(
+    source: FcsSource, keywords: Mapping[str, str], n_channels: int, default: str, notes: list[Note]
+) -> tuple[Parameter, ...]:
     made = []
     for index in range(1, n_channels + 1):
-        stored = keywords.get(f"$P{index}DATATYPE", default).strip(BLANK).upper()
+        stored = keywords.get(f"$P{index}DATATYPE", default).strip(BLANK).upper() or default
         if stored not in {"I", "F", "D", "A"}:
             raise source.error(f"the data type of parameter {index} is not one of I, F, D, A: {stored!r}")
         made.append(_parameter(source, keywords, index, stored, notes))
+    kinds = {parameter.stored for parameter in made}
+    if "A" in kinds and len(kinds) > 1:
+        raise source.error("text and binary parameters in one event cannot be read")
+    if len({bool(p.bits) for p in made}) > 1:
+        raise source.error("delimited text and text of fixed width in one event cannot be read ($PnB)")
+    if kinds - {"I"} and any(parameter.bits % 8 for parameter in made):
+        raise source.error("floating point values mixed with bit-packed integers cannot be read")
     return tuple(made)
+
+
+def _retyped(text: Text, made: tuple[Parameter, ...], notes: list[Note]) -> tuple[Parameter, ...]:
+    """Read floats as doubles, or doubles as floats, where $PnB says so and the length of DATA proves it."""
+    types = {parameter.stored for parameter in made}
+    other = {"F": "D", "D": "F"}.get(next(iter(types)), "") if len(types) == 1 else ""
+    said = {whole(text.keywords.get(f"$P{index}B")) for index in range(1, len(made) + 1)}
+    if not other or said != {BITS[other]} or fits(text, made):
+        return made
+    turned = tuple(replace(parameter, stored=other, bits=BITS[other]) for parameter in made)
+    if not fits(text, turned):
+        return made
+    notes[:] = [note for note in notes if note.code != "fcs.bits"]
+    message = (
+        f"$DATATYPE says {next(iter(types))}, $PnB says {BITS[other]} bits, and so does the length of the data: "
+        f"they were read as {other}."
+    )
+    notes.append(Note("fcs.bits", message, len(made)))
+    return turned
 
 
 def _parameter(source: FcsSource, keywords: Mapping[str, str], index: int, stored: str, notes: list[Note]) -> Parameter:
@@ -111,12 +129,14 @@ def _parameter(source: FcsSource, keywords: Mapping[str, str], index: int, store
         notes.append(Note("fcs.bits", text))
     if stored == "A" and announced != "*":
         bits = 8 * (whole(announced) or 0)
-    if (stored == "I" and not 1 <= bits <= 64) or (stored == "A" and not bits and announced != "*"):
+    if (stored == "I" and not 1 <= bits <= 64) or (stored == "A" and bits <= 0 and announced != "*"):
         raise source.error(f"the width of parameter {index} ({channel}) cannot be read: $P{index}B is {announced!r}")
     limit = number(keywords.get(f"$P{index}R"))
-    decades, log_zero = _amplification(keywords, index, stored, limit, notes)
+    if limit is None and stored != "I":
+        notes.append(Note("fcs.range", "The range of a channel ($PnR) is missing or not a number: it is not known."))
     is_time = channel.lower() == "time"
-    gain = number(keywords.get(f"$P{index}G")) or 1.0
+    step = _time_step(keywords, notes) if is_time else 1.0
+    decades, log_zero = _amplification(keywords, index, stored, limit, notes)
     return Parameter(
         channel=channel,
         marker=keywords.get(f"$P{index}S", "").strip(BLANK),
@@ -126,10 +146,32 @@ def _parameter(source: FcsSource, keywords: Mapping[str, str], index: int, store
         mask=_mask(keywords.get(f"$P{index}R", ""), channel, bits, notes) if stored == "I" else None,
         decades=decades,
         log_zero=log_zero,
-        # cytometers write a gain for the clock as well: time is scaled by $TIMESTEP alone
-        gain=1.0 if is_time or gain <= 0 else gain,
-        time_step=_time_step(keywords, notes) if is_time else 1.0,
+        gain=_gain(keywords, index, notes, is_time=is_time, step=step, is_log=decades > 0),
+        time_step=step,
     )
+
+
+def _gain(
+    keywords: Mapping[str, str], index: int, notes: list[Note], *, is_time: bool, step: float, is_log: bool
+) -> float:
+    value = keywords.get(f"$P{index}G", "").strip(BLANK)
+    gain = number(value)
+    if not value or gain == 1.0:
+        return 1.0
+    if is_time:
+        # cytometers write a gain for the clock as well, often the step: time is scaled by $TIMESTEP alone
+        if gain not in {step, None}:
+            text = "The clock has a gain of its own ($PnG): it was left aside, $TIMESTEP alone scales time."
+            notes.append(Note("fcs.gain", text))
+        return 1.0
+    if is_log:
+        text = "A gain ($PnG) beside logarithmic amplifiers ($PnE) was left aside: the standard allows one of them."
+        notes.append(Note("fcs.gain", text))
+        return 1.0
+    if gain is None or not 1 / LARGEST_FACTOR <= gain <= LARGEST_FACTOR:
+        notes.append(Note("fcs.gain", f"The gain of a channel ($PnG) cannot be right ({value!r}): it was not undone."))
+        return 1.0
+    return gain
 
 
 def _mask(value: str, channel: str, bits: int, notes: list[Note]) -> int | None:
@@ -148,9 +190,19 @@ def _mask(value: str, channel: str, bits: int, notes: list[Note]) -> int | None:
 def _amplification(
     keywords: Mapping[str, str], index: int, stored: str, limit: float | None, notes: list[Note]
 ) -> tuple[float, float]:
-    parts = [number(part) for part in keywords.get(f"$P{index}E", "0,0").split(",")]
-    decades, log_zero = (parts[0] or 0.0, parts[1] or 0.0) if len(parts) == 2 else (0.0, 0.0)
+    value = keywords.get(f"$P{index}E", "").strip(BLANK)
+    parts = [number(part) for part in value.split(",")]
+    if len(parts) != 2 or None in parts:
+        if value or stored == "I":
+            text = f"The amplification of a channel ($PnE) is missing or cannot be read ({value!r}): taken as linear."
+            notes.append(Note("fcs.amplification", text))
+        return 0.0, 0.0
+    decades, log_zero = parts[0] or 0.0, parts[1] or 0.0
     if decades <= 0:
+        return 0.0, 0.0
+    if decades > MOST_DECADES or log_zero > LARGEST_FACTOR:
+        text = f"Logarithmic amplifiers that cannot be ($PnE is {value!r}) were not undone."
+        notes.append(Note("fcs.amplification", text))
         return 0.0, 0.0
     if stored in BITS or not limit or limit <= 0:
         why = "floating point data are linear by the standard" if stored in BITS else "its range is not known"
@@ -168,174 +220,25 @@ def _time_step(keywords: Mapping[str, str], notes: list[Note]) -> float:
     if "$TIMESTEP" not in keywords:
         return 1.0
     step = number(keywords["$TIMESTEP"])
-    if step is None or step <= 0:
-        text = f"$TIMESTEP is not a number ({keywords['$TIMESTEP']!r}): time is in clock ticks, not in seconds."
+    if step is None or not 1 / LARGEST_FACTOR <= step <= LARGEST_FACTOR:
+        text = f"$TIMESTEP cannot be right ({keywords['$TIMESTEP']!r}): time is in clock ticks, not in seconds."
         notes.append(Note("fcs.timestep", text))
         return 1.0
     return step
 
 
-def _byte_order(source: FcsSource, keywords: Mapping[str, str], parameters: tuple[Parameter, ...]) -> tuple[int, ...]:
-    value = keywords.get("$BYTEORD", "")
+def _byte_order(
+    source: FcsSource, keywords: Mapping[str, str], parameters: tuple[Parameter, ...], notes: list[Note]
+) -> tuple[int, ...]:
+    value = keywords.get("$BYTEORD", "").strip(BLANK)
     order = tuple(whole(part) or 0 for part in value.split(","))
-    if sorted(order) == list(range(1, len(order) + 1)):
+    if sorted(order) != list(range(1, len(order) + 1)) and re.fullmatch(r"[1-8][1-8, ;.\t-]{1,30}", value):
+        order = tuple(int(digit) for digit in re.findall("[1-8]", value))
+        if sorted(order) == list(range(1, len(order) + 1)):
+            notes.append(Note("fcs.byte_order", f"The byte order is written {value!r}: read as {order}."))
+    one_byte = all(p.stored == "A" or (p.stored == "I" and p.bits <= 8) for p in parameters)
+    if sorted(order) == list(range(1, len(order) + 1)) and (len(order) > 1 or one_byte):
         return order
-    if all(p.stored == "A" or (p.stored == "I" and p.bits <= 8) for p in parameters):
+    if one_byte:
         return (1,)
     raise source.error(f"the byte order of the data cannot be read: $BYTEORD is {value!r}")
-
-
-def _locate(
-    source: FcsSource, text: Text, parameters: tuple[Parameter, ...], notes: list[Note]
-) -> tuple[int, int, int]:
-    """Return the first byte of DATA, the number of events and the bytes they take."""
-    bits = sum(parameter.bits for parameter in parameters)
-    announced = whole(text.keywords.get("$TOT"))
-    places = _places(text)
-    if any(p.stored == "A" and not p.bits for p in parameters):
-        if not places or places[0].end >= source.size:
-            raise source.error("the file is cut short, or does not say where its data are")
-        return places[0].begin, announced or 0, places[0].length
-    if announced is None or announced < 0:
-        return _count(source, places, bits, notes)
-    if announced == 0:
-        held = [place for place in places if place.end < source.size and place.length * 8 >= bits]
-        return _by_segment(source, held, parameters, 0, notes) if held else (0, 0, 0)
-    fitting = [place for place in places if place.begin + _bytes(announced, bits) <= source.size]
-    if not fitting:
-        if not places:
-            return _computed(source, text, announced, _bytes(announced, bits), notes)
-        return _by_segment(source, places, parameters, announced, notes)
-    return _fitting(source, text, fitting, parameters, announced, notes)
-
-
-def _fitting(
-    source: FcsSource,
-    text: Text,
-    fitting: list[_Place],
-    parameters: tuple[Parameter, ...],
-    announced: int,
-    notes: list[Note],
-) -> tuple[int, int, int]:
-    """Take the place that holds all events that $TOT announces."""
-    bits = sum(parameter.bits for parameter in parameters)
-    need = _bytes(announced, bits)
-    place = _choose(source, text, fitting, need, bits, notes)
-    spare = place.length - need
-    if abs(spare) * 8 < bits:
-        if spare:
-            side = "after" if spare > 0 else "before"
-            message = f"By {place.source}, DATA ends {abs(spare)} bytes {side} its last event: $TOT decided."
-            notes.append(Note("fcs.offsets", message))
-        return place.begin, announced, need
-    if spare > 0 and _is_padding(source.read(place.begin + need, min(spare, source.size - place.begin - need))):
-        notes.append(Note("fcs.offsets", f"DATA holds {spare:,} bytes of padding after its {announced:,} events."))
-        return place.begin, announced, need
-    return _by_segment(source, [place], parameters, announced, notes)
-
-
-def _places(text: Text) -> list[_Place]:
-    """Return where TEXT and HEADER say that DATA is, without what cannot be (inside TEXT, or not said)."""
-    named = (whole(text.keywords.get("$BEGINDATA")) or 0, whole(text.keywords.get("$ENDDATA")) or 0)
-    places = [_Place("TEXT", *named), _Place("HEADER", *text.segments.data)]
-    if text.segments.version.startswith("2"):
-        places.reverse()
-    first, last = text.segments.text
-    return [p for p in places if 0 < p.begin <= p.end and not first <= p.begin <= last]
-
-
-def _choose(source: FcsSource, text: Text, places: list[_Place], need: int, bits: int, notes: list[Note]) -> _Place:
-    """Return the place that the arithmetic speaks for; refuse where it speaks for two."""
-    everywhere = _places(text)
-    sources = {place.source for place in everywhere}
-    if "TEXT" not in sources and not text.segments.version.startswith("2"):
-        notes.append(Note("fcs.offsets", "TEXT does not say where the data are: the offsets of HEADER were used."))
-    if "HEADER" not in sources and text.segments.data != (0, 0):
-        message = "HEADER cannot be right about where the data are: the offsets of TEXT were used."
-        notes.append(Note("fcs.offsets", message))
-    tests = (
-        lambda place: place.length == need,
-        lambda place: abs(place.length - need) * 8 < bits,
-        lambda place: place.begin + need in {source.size, source.size - CRC_BYTES},
-        lambda place: place.begin == text.segments.text[1] + 1,
-    )
-    left = places
-    for test in tests:
-        passed = [place for place in left if test(place)]
-        left = passed or left
-        if len({place.begin for place in left}) == 1:
-            break
-    else:
-        found = " and ".join(f"{place.source} {place.begin:,}–{place.end:,}" for place in left)
-        raise source.error("HEADER and TEXT disagree about where the data are", why=f"both fit the file: {found}")
-    chosen = left[0]
-    if len({(place.begin, place.end) for place in everywhere}) > 1:
-        found = ", ".join(f"{place.source} {place.begin:,}–{place.end:,}" for place in everywhere)
-        message = f"HEADER and TEXT disagree about where the data are ({found}): {chosen.source} fits the file."
-        notes.append(Note("fcs.offsets", message))
-    return chosen
-
-
-def _by_segment(
-    source: FcsSource, places: list[_Place], parameters: tuple[Parameter, ...], announced: int, notes: list[Note]
-) -> tuple[int, int, int]:
-    """Take the number of events from the segment where $TOT cannot be right, or refuse."""
-    bits = sum(parameter.bits for parameter in parameters)
-    place = places[0]
-    complete = max(min(source.size - p.begin, p.length) * 8 // bits if p.begin < source.size else 0 for p in places)
-    agreed = len({(p.begin, p.end) for p in places}) == 1 and place.end < source.size
-    widths = {announced * len(parameters) * width for width in (1, 2, 3, 4, 8)} if announced else set()
-    if agreed and place.length in widths:
-        raise source.error(
-            "the length of the data contradicts the widths of its parameters ($PnB)",
-            why=f"{announced:,} events in {place.length:,} bytes would be {place.length // announced} bytes each, "
-            f"the keywords say {bits / 8:g}",
-        )
-    if agreed and place.length * 8 % bits == 0 and (announced == 0 or complete < announced):
-        text = (
-            f"$TOT announces {announced:,} events, the data segment holds exactly {complete:,}: {complete:,} were read."
-        )
-        notes.append(Note("fcs.events", text, complete))
-        return place.begin, complete, place.length
-    if complete < announced:
-        raise source.error(
-            f"the file is cut short: {complete:,} complete events of {announced:,} announced",
-            why="the missing events may not be missing at random, so nothing is read",
-        )
-    raise source.error(
-        f"$TOT announces {announced:,} events, the data segment has room for {complete:,}",
-        why="the two cannot both be right, and events must not be lost or made up",
-    )
-
-
-def _count(source: FcsSource, places: list[_Place], bits: int, notes: list[Note]) -> tuple[int, int, int]:
-    fitting = [place for place in places if place.end < source.size]
-    if not fitting or fitting[0].length * 8 // bits == 0:
-        raise source.error("the file says neither how many events it has nor where they are")
-    n_events = fitting[0].length * 8 // bits
-    notes.append(Note("fcs.events", f"$TOT is missing: the data segment has room for {n_events:,} events.", n_events))
-    return fitting[0].begin, n_events, _bytes(n_events, bits)
-
-
-def _computed(source: FcsSource, text: Text, announced: int, need: int, notes: list[Note]) -> tuple[int, int, int]:
-    after_text = text.segments.text[1] + 1
-    for end, tail in ((source.size, b""), (source.size - CRC_BYTES, source.read(source.size - CRC_BYTES, CRC_BYTES))):
-        begin = end - need
-        # blanks between TEXT and DATA are padding; zero bytes may be the first event
-        if (
-            begin >= after_text
-            and not source.read(after_text, begin - after_text).strip(b" ")
-            and (not tail or tail.isdigit())
-        ):
-            message = "Neither HEADER nor TEXT says where the data are: $TOT and the length of the file do."
-            notes.append(Note("fcs.offsets", message))
-            return begin, announced, need
-    raise source.error("neither HEADER nor TEXT says where the data are, and the length of the file does not tell")
-
-
-def _bytes(n_events: int, bits: int) -> int:
-    return -(-n_events * bits // 8)
-
-
-def _is_padding(raw: bytes) -> bool:
-    return not raw.strip(b" \0")

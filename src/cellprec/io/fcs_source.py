@@ -41,6 +41,9 @@ class FcsSource:
 
     def read(self, offset: int, count: int) -> bytes:
         """Return up to ``count`` bytes from ``offset`` on: fewer where the file ends."""
+        if count <= 0 or not 0 <= offset < self.size:
+            return b""
+        count = min(count, self.size - offset)
         if self._bytes is not None:
             return self._bytes[self.base + offset : self.base + offset + count]
         with self.path.open("rb") as handle:
