@@ -160,12 +160,15 @@ def _fitting(
 
 def _places(text: Text) -> list[_Place]:
     """Return where TEXT and HEADER say that DATA is, without what cannot be (inside TEXT, or not said)."""
-    named = (whole(text.keywords.get("$BEGINDATA")) or 0, whole(text.keywords.get("$ENDDATA")) or 0)
-    places = [_Place("TEXT", *named), _Place("HEADER", *text.segments.data)]
-    if text.segments.version.startswith("2"):
-        places.reverse()
     first, last = text.segments.text
-    return [p for p in places if 0 < p.begin <= p.end and not first <= p.begin <= last]
+    return [p for p in _claims(text) if 0 < p.begin <= p.end and not first <= p.begin <= last]
+
+
+def _claims(text: Text) -> list[_Place]:
+    """Return what TEXT and HEADER say of the place of DATA, the one to be believed first."""
+    named = (whole(text.keywords.get("$BEGINDATA")) or 0, whole(text.keywords.get("$ENDDATA")) or 0)
+    claims = [_Place("TEXT", *named), _Place("HEADER", *text.segments.data)]
+    return claims[::-1] if text.segments.version.startswith("2") else claims
 
 
 def _choose(source: FcsSource, text: Text, places: list[_Place], need: int, bits: int, notes: list[Note]) -> _Place:
@@ -306,6 +309,10 @@ def count_tokens(raw: bytes) -> int:
 
 def _computed(source: FcsSource, text: Text, announced: int, need: int, notes: list[Note]) -> tuple[int, int, int]:
     after_text = text.segments.text[1] + 1
+    if after_text + need <= source.size and any(claim.end == after_text + need - 1 for claim in _claims(text)):
+        message = "The data cannot begin where HEADER and TEXT say; they end there, and begin right behind TEXT."
+        notes.append(Note("fcs.offsets", message))
+        return after_text, announced, need
     for end, tail in ((source.size, b""), (source.size - CRC_BYTES, source.read(source.size - CRC_BYTES, CRC_BYTES))):
         begin = end - need
         # blanks between TEXT and DATA are padding; zero bytes may be the first event

@@ -126,6 +126,8 @@ def _named(
     n = whole(parts[0]) or 0
     if not 0 < n <= len(channels):
         return None, [_refused(name, f"it is over {parts[0][:40]!r} channels, the file has {len(channels)}")]
+    if len(parts) <= n:
+        return None, [_refused(name, f"it names {len(parts) - 1} of {n} channels")]
     index = []
     how: set[str] = set()
     for label in parts[1 : 1 + n]:
