@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anndata
 import numpy as np
 import pandas as pd
 from anndata import AnnData
@@ -16,37 +17,22 @@ from numpy.typing import NDArray
 
 from cellprec import keys
 from cellprec.errors import UsageError
-from cellprec.io.fcs_data import linearize, read_events
+from cellprec.io.event_names import event_names
+from cellprec.io.fcs_data import Rows, is_scaled, read_events
 from cellprec.io.fcs_layout import Layout, read_layout
+from cellprec.io.fcs_names import KINDS, column_kinds, column_names
 from cellprec.io.fcs_source import FcsSource
 from cellprec.io.fcs_spillover import Spillover, read_spillover
-from cellprec.io.fcs_text import Text, read_text, whole
+from cellprec.io.fcs_subset import pick_channels, pick_rows, pick_spillover
+from cellprec.io.fcs_text import HEADER_BYTES, parse_text, read_text, whole
 from cellprec.notes import Note, add_note
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 FCS: str = "fcs"
-KINDS = ("scatter", "fluorescence", "mass", "time", "other")
-
-_TIME = re.compile(r"(time|hdr-t)([ _-]?[lm]sw)?$", re.IGNORECASE)
-_SCATTER = re.compile(r"(fsc|ssc|fs|ss|fals|fwsc|sdsc|forward|side)([\W_\d]|[ahw]$|$)", re.IGNORECASE)
-_METAL = (
-    r"(?:Y|Zr|Nb|Mo|Ru|Rh|Pd|Ag|Cd|In|Sn|Te|I|Xe|Cs|Ba|La|Ce|Pr|Nd|Sm|Eu|Gd|Tb|Dy|Ho|Er|Tm|Yb|Lu|"
-    r"Hf|Ta|W|Re|Os|Ir|Pt|Au|Hg|Tl|Pb|Bi)"
-)
-_MASS = r"(?:[89]\d|1\d\d|20\d)"
-# Nd143Di, (Nd143)Di, CD3_Nd143, 143Nd_CD3, CD3(110:114)Dd; not Y610-A or V450-A
-_ISOTOPE = re.compile(
-    rf"(?<![A-Za-z0-9])(?:{_METAL}{_MASS}|{_MASS}{_METAL})(?:D[id])?(?![A-Za-z0-9-])|\)D[id]$|^{_METAL}\(.*\)D[id]$"
-)
-_OTHER = re.compile(
-    r"(event|cell)[ _]?(length|#|number|id|count)|original_id|computed time|center$|offset$|width$|residual$|index$|"
-    r"hdr-|bead_?dist|file[ _]?(number|id)|(pulse|cell)[ _]?width|unused|amplitude|mean$|gate[ _]?source|"
-    r"bc_separation_dist|mahalanobis",
-    re.IGNORECASE,
-)
-_CYTOF = re.compile(r"cytof|helios|\bmass\b|dvs", re.IGNORECASE)
+# a file of more data sets than this is damaged
+MOST_DATA_SETS = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,11 +48,12 @@ class FcsHeader:
     ranges: tuple[float, ...] = ()
     kinds: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
+    n_datasets: int = 1
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the columns: the marker where there is one of that name, else the channel; unique."""
-        return _names(self.channels, self.markers)
+        return column_names(self.channels, self.markers)
 
 
 def read_fcs_header(path: str | Path, *, dataset: int = 0) -> FcsHeader:
@@ -86,26 +73,40 @@ def read_fcs_header(path: str | Path, *, dataset: int = 0) -> FcsHeader:
     >>> header.n_events, header.channels, header.markers, header.kinds
     (3, ('FSC-A', 'PE-A'), ('', 'CAR'), ('scatter', 'fluorescence'))
     """
-    source = FcsSource(path)
-    header, _ = _open(source, dataset)
+    with FcsSource(path) as source:
+        header, _ = _open(source, dataset)
     return header
 
 
-def read_fcs(path: str | Path, *, sample_id: str | None = None, scale: bool = True, dataset: int = 0) -> AnnData:
+def read_fcs(
+    path: str | Path,
+    *,
+    sample_id: str | None = None,
+    channels: Sequence[str] | None = None,
+    rows: slice | Sequence[int] | NDArray[np.integer] | None = None,
+    scale: bool = True,
+    dataset: int = 0,
+) -> AnnData:
     """Read the events of an FCS file (FCS 2.0 to 3.2, plain or gzipped), every one of them or none.
 
     path: the file. sample_id: what to call the sample (the name of the file by default).
+    channels: names of the channels to read ($PnN or marker), in this order; all by default.
+    rows: the events to read, as a slice or as row numbers that count from 0; all by default. Only what is asked for
+    comes into memory. dataset: which data set, where one file holds several.
     scale: undo logarithmic amplifiers ($PnE), gains ($PnG) and clock ticks ($TIMESTEP, then seconds); without it X
-    holds the stored values. dataset: which data set, where one file holds several.
+    holds the stored values.
 
     Returns events × channels. X: linear values, not compensated (float32; float64 only where float32 cannot hold the
-    values of the file). obs: ``sample_id``, index ``sample_id:row``. var: index the marker where it is there and
+    stored values). Linear values are those of the formulas in float64, rounded once.
+    obs: ``sample_id``, index ``sample_id:row``, the row that of the file. var: index the marker where it is there and
     unique, else the channel; ``channel`` ($PnN), ``marker`` ($PnS), ``kind``, ``range`` ($PnR).
-    varp["spillover"]: channels × channels, rows spill into columns, identity outside; only if the file has a matrix.
-    uns["fcs"]: ``version``, ``file``, ``keywords`` (JSON). What was repaired or assumed is a note.
+    varp["spillover"]: channels × channels, rows spill into columns, identity outside; only if the file has a matrix
+    and all its channels were read. uns["fcs"]: ``version``, ``file``, ``keywords`` (JSON), ``scaled`` (whether X is
+    linear; False: as stored) and ``scaled_channels`` (JSON, the rows of var whose values are not the stored ones).
+    What was repaired or assumed is a note.
 
     Raises InputError where there is no such file; FileFormatError where it is not FCS, is cut short, or contradicts
-    itself in a way that arithmetic cannot settle.
+    itself in a way that arithmetic cannot settle; UsageError where a channel or row is not in it.
 
     Source: Spidlen et al. 2010 (FCS 3.1, doi:10.1002/cyto.a.20825).
 
@@ -114,37 +115,106 @@ def read_fcs(path: str | Path, *, sample_id: str | None = None, scale: bool = Tr
     >>> with TemporaryDirectory() as folder:
     ...     file = write_fcs(Path(folder) / "P01.fcs", np.eye(2), channels=["FSC-A", "PE-A"], markers=["", "CAR"])
     ...     adata = read_fcs(file)
+    ...     second = read_fcs(file, channels=["CAR"], rows=slice(1, None))
     >>> list(adata.obs_names), list(adata.var_names), adata.X.tolist()
     (['P01:0', 'P01:1'], ['FSC-A', 'CAR'], [[1.0, 0.0], [0.0, 1.0]])
+    >>> list(second.obs_names), list(second.var_names), second.X.tolist()
+    (['P01:1'], ['CAR'], [[1.0]])
     """
-    source = FcsSource(path)
-    header, layout = _open(source, dataset)
-    values = read_events(source, layout)
-    if scale:
-        values = linearize(values, layout)
-    name = sample_id if sample_id is not None else re.sub(r"(\.fcs|\.lmd)?(\.gz)?$", "", source.path.name, flags=re.I)
-    adata = _assemble(values, header, name)
+    read = _read(path, channels=channels, rows=rows, scale=scale, dataset=dataset)
+    file = Path(path).name
+    name = sample_id if sample_id is not None else re.sub(r"(\.fcs|\.lmd)?(\.gz)?$", "", file, flags=re.IGNORECASE)
+    adata = _assemble(read, name)
+    scaled = [str(label) for label, changed in zip(adata.var_names, read.scaled, strict=True) if changed]
     adata.uns[FCS] = {
-        "version": header.version,
-        "file": source.path.name,
-        "keywords": json.dumps(header.keywords, ensure_ascii=False),
+        "version": read.header.version,
+        "file": file,
+        "keywords": json.dumps(read.header.keywords, ensure_ascii=False),
+        "scaled": scale,
+        "scaled_channels": json.dumps(scaled, ensure_ascii=False),
     }
-    for note in (*header.notes, *_not_finite(values)):
+    for note in read.notes:
         add_note(adata, note.code, note.text, count=note.count, sample=name)
     return adata
 
 
+def read_fcs_events(
+    path: str | Path,
+    *,
+    channels: Sequence[str] | None = None,
+    rows: slice | Sequence[int] | NDArray[np.integer] | None = None,
+    scale: bool = True,
+    dataset: int = 0,
+) -> tuple[NDArray[Any], FcsHeader]:
+    """Read the numbers of an FCS file alone: events × channels as an array, and what the file says of itself.
+
+    The arguments, the values and the errors are those of ``read_fcs``. The header names all channels of the file, and
+    its notes tell what was repaired or assumed.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from cellprec.io.export import write_fcs
+    >>> with TemporaryDirectory() as folder:
+    ...     file = write_fcs(Path(folder) / "a.fcs", np.eye(2), channels=["FSC-A", "PE-A"], markers=["", "CAR"])
+    ...     values, header = read_fcs_events(file, channels=["PE-A"])
+    >>> values.tolist(), header.channels
+    ([[0.0], [1.0]], ('FSC-A', 'PE-A'))
+    """
+    read = _read(path, channels=channels, rows=rows, scale=scale, dataset=dataset)
+    return read.values, replace(read.header, notes=read.notes)
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    header: FcsHeader
+    values: NDArray[Any]
+    rows: Rows
+    columns: list[int]
+    scaled: list[bool]
+    spillover: Spillover | None
+    notes: tuple[Note, ...]
+
+
+def _read(
+    path: str | Path,
+    *,
+    channels: Sequence[str] | None,
+    rows: slice | Sequence[int] | NDArray[np.integer] | None,
+    scale: bool,
+    dataset: int,
+) -> _Read:
+    with FcsSource(path) as source:
+        header, layout = _open(source, dataset)
+        columns = pick_channels(
+            channels, channels=header.channels, markers=header.markers, names=header.names, path=source.path
+        )
+        wanted = pick_rows(rows, n_events=layout.n_events, path=source.path)
+        values, not_finite = read_events(source, layout, rows=wanted, columns=columns, scale=scale)
+    spillover, notes = pick_spillover(header.spillover, columns)
+    if values.shape != (layout.n_events, len(layout.parameters)):
+        n_rows, n_columns = values.shape
+        text = (
+            f"Part of the file was read, as asked: {n_rows:,} of {layout.n_events:,} events, "
+            f"{n_columns:,} of {len(layout.parameters):,} channels."
+        )
+        notes.append(Note("fcs.subset", text, n_rows))
+    if not_finite:
+        text = f"{not_finite:,} values are not finite (NaN or infinite): they were kept."
+        notes.append(Note("fcs.not_finite", text, not_finite))
+    scaled = [scale and is_scaled(layout.parameters[column]) for column in columns]
+    return _Read(header, values, wanted, columns, scaled, spillover, (*header.notes, *notes))
+
+
 def _open(source: FcsSource, dataset: int) -> tuple[FcsHeader, Layout]:
     text = read_text(source)
-    notes: list[Note] = []
-    for passed in range(dataset):
-        step = _next_data_set(source, text)
-        if not step:
-            what = f"data set {dataset} was asked for, the file holds {passed + 1} (they count from 0)"
-            raise UsageError(what, where=source.path)
-        source.base += step
+    n_data_sets = _count_data_sets(source, text.keywords)
+    if not 0 <= dataset < n_data_sets:
+        what = f"data set {dataset} was asked for, the file holds {n_data_sets} (they count from 0)"
+        raise UsageError(what, where=source.path)
+    for _ in range(dataset):
+        source.base += _next_data_set(source, text.keywords)
         text = read_text(source)
-    if _next_data_set(source, text):
+    notes: list[Note] = []
+    if dataset + 1 < n_data_sets:
         message = f"The file holds another data set after this one: read it with dataset={dataset + 1}."
         notes.append(Note("fcs.data_sets", message))
     layout = read_layout(source, text)
@@ -163,25 +233,44 @@ def _open(source: FcsSource, dataset: int) -> tuple[FcsHeader, Layout]:
         keywords=text.keywords,
         spillover=spillover,
         ranges=tuple(parameter.range for parameter in layout.parameters),
-        kinds=_kinds(channels, text.keywords),
+        kinds=column_kinds(channels, text.keywords),
         notes=(*text.notes, *layout.notes, *notes, *spillover_notes),
+        n_datasets=n_data_sets,
     )
     return header, layout
 
 
-def _next_data_set(source: FcsSource, text: Text) -> int:
+def _count_data_sets(source: FcsSource, keywords: Mapping[str, str]) -> int:
+    """Follow $NEXTDATA from the first data set on: only forward, past the TEXT it stands in, so no chain is endless."""
+    count = 1
+    try:
+        while count < MOST_DATA_SETS:
+            head = source.read(0, HEADER_BYTES)
+            first, last = (whole(head[at : at + 8].decode("latin-1")) or 0 for at in (10, 18))
+            if count > 1:
+                # the repairs of a data set are told when it is read
+                keywords, _ = parse_text(source.read(first, last - first + 1))
+            step = _next_data_set(source, keywords)
+            if step <= last:
+                break
+            source.base += step
+            count += 1
+    finally:
+        source.base = 0
+    return count
+
+
+def _next_data_set(source: FcsSource, keywords: Mapping[str, str]) -> int:
     """Return the distance to the next data set, 0 where there is none."""
-    step = whole(text.keywords.get("$NEXTDATA")) or 0
+    step = whole(keywords.get("$NEXTDATA")) or 0
     return step if step > 0 and source.read(step, 3) == b"FCS" else 0
 
 
-def _assemble(values: NDArray[Any], header: FcsHeader, sample_id: str) -> AnnData:
-    n_events = values.shape[0]
-    # the prefix once: keys.cell_name for every row would cost more than reading the file
-    prefix = keys.cell_name(sample_id, "")
-    names = pd.Index([f"{prefix}{row}" for row in range(n_events)], dtype=object)
-    codes = np.zeros(n_events, dtype=np.int64)
+def _assemble(read: _Read, sample_id: str) -> AnnData:
+    header = read.header
+    codes = np.zeros(len(read.values), dtype=np.int8)
     sample = pd.Categorical.from_codes(codes, categories=pd.Index([sample_id]))
+    names = event_names(keys.cell_name(sample_id, ""), read.rows)
     obs = pd.DataFrame({keys.SAMPLE_ID: sample}, index=names)
     var = pd.DataFrame(
         {
@@ -192,51 +281,9 @@ def _assemble(values: NDArray[Any], header: FcsHeader, sample_id: str) -> AnnDat
         },
         index=pd.Index(header.names, dtype=object),
     )
-    adata = AnnData(X=values, obs=obs, var=var)
-    if header.spillover is not None:
-        adata.varp[keys.SPILLOVER] = header.spillover.over(len(header.channels))
+    # both are unique as they are made; to prove it takes longer than to read the file
+    with anndata.settings.override(check_uniqueness=False):
+        adata = AnnData(X=read.values, obs=obs, var=var.iloc[read.columns])
+    if read.spillover is not None:
+        adata.varp[keys.SPILLOVER] = read.spillover.over(len(read.columns))
     return adata
-
-
-def _names(channels: Sequence[str], markers: Sequence[str]) -> tuple[str, ...]:
-    counts = Counter(markers)
-    wanted = [m if m and counts[m] == 1 else c for c, m in zip(channels, markers, strict=True)]
-    # a marker may be called like another channel: then the channels keep their names
-    clashing = {name for name, count in Counter(wanted).items() if count > 1}
-    wanted = [c if name in clashing else name for name, c in zip(wanted, channels, strict=True)]
-    taken: set[str] = set()
-    names = []
-    for name in wanted:
-        unique, number = name, 0
-        while unique in taken or (number and unique in wanted):
-            number += 1
-            unique = f"{name}-{number}"
-        taken.add(unique)
-        names.append(unique)
-    return tuple(names)
-
-
-def _kinds(channels: Sequence[str], keywords: Mapping[str, str]) -> tuple[str, ...]:
-    kinds = [_kind(channel) for channel in channels]
-    isotopes = [kind == "fluorescence" and bool(_ISOTOPE.search(c)) for c, kind in zip(channels, kinds, strict=True)]
-    if _CYTOF.search(keywords.get("$CYT", "")) or sum(isotopes) * 2 > kinds.count("fluorescence"):
-        kinds = [
-            ("mass" if isotope else "other") if kind == "fluorescence" else kind
-            for kind, isotope in zip(kinds, isotopes, strict=True)
-        ]
-    return tuple(kinds)
-
-
-def _kind(channel: str) -> str:
-    if _TIME.match(channel):
-        return "time"
-    if _SCATTER.match(channel):
-        return "scatter"
-    return "other" if _OTHER.match(channel) else "fluorescence"
-
-
-def _not_finite(values: NDArray[Any]) -> list[Note]:
-    count = int(values.size - np.isfinite(values).sum())
-    if not count:
-        return []
-    return [Note("fcs.not_finite", f"{count:,} values are not finite (NaN or infinite): they were kept.", count)]

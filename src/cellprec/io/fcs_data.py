@@ -1,188 +1,191 @@
-"""From the bytes of the DATA segment to numbers: stored values, then linear ones."""
+"""From the DATA segment to numbers: stored values, then linear ones, a block of events at a time."""
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cellprec.io.fcs_decode import Columns, decoder, native_float, read_words
+from cellprec.io.fcs_source import BLOCK_BYTES
+
 if TYPE_CHECKING:
-    from cellprec.io.fcs_layout import Layout, Parameter
+    from cellprec.io.fcs_place import Layout, Parameter
     from cellprec.io.fcs_source import FcsSource
 
-CHUNK_BITS = 1 << 26
-ORDINARY = {8, 16, 32, 64}
+Rows = range | NDArray[np.int64]
+TABLE_BITS = 16
+# whole numbers up to here are floats of 32 and of 64 bits
+EXACT_32 = 1 << 24
+EXACT_64 = 1 << 53
 
 
-def read_events(source: FcsSource, layout: Layout) -> NDArray[Any]:
-    """Return the stored values, events × channels: float32 where that holds every one of them, else float64."""
-    shape = (layout.n_events, len(layout.parameters))
-    kinds = {(parameter.stored, parameter.bits) for parameter in layout.parameters}
-    stored, bits = next(iter(kinds))
-    if any(kind == "A" for kind, _ in kinds):
-        if {kind for kind, _ in kinds} != {"A"}:
-            raise source.error("text and binary parameters in one event cannot be read")
-        return _ascii(source, layout).reshape(shape)
-    if layout.n_events == 0:
-        return np.zeros(shape, dtype=np.float32)
-    if len(kinds) == 1 and (stored in {"F", "D"} or bits in ORDINARY):
-        return _fit(_uniform(source, layout, stored=stored, bits=bits), source)
-    if all(parameter.bits % 8 == 0 for parameter in layout.parameters):
-        return _mixed(source, layout)
-    return _packed(source, layout)
+def read_events(
+    source: FcsSource, layout: Layout, *, rows: Rows, columns: Sequence[int], scale: bool
+) -> tuple[NDArray[Any], int]:
+    """Return these events × columns and how many of the values are not finite.
+
+    float32 where that holds every stored value, else float64. Only what is asked for is kept; the file passes through
+    in blocks. scale: undo amplifiers, gains and clock ticks, in float64 from the stored values, rounded once.
+    """
+    if layout.begin + layout.n_events * layout.event_bits // 8 > source.size:
+        raise source.error("the file is cut short", why=f"{layout.n_events:,} events do not fit into it")
+    if not len(rows) or not columns:
+        return np.zeros((len(rows), len(columns)), dtype=np.float32), 0
+    for dtype in (np.float32, np.float64):
+        out = np.empty((len(rows), len(columns)), dtype=dtype)
+        native = native_float(source, layout)
+        whole = list(columns) == list(range(len(layout.parameters))) and _consecutive(rows)
+        if native is not None and whole and native.itemsize == out.itemsize:
+            return out, _straight(source, layout, native, rows=rows, out=out, scale=scale)
+        not_finite = _decoded(source, layout, rows=rows, columns=columns, out=out, scale=scale)
+        if not_finite is not None:
+            return out, not_finite
+        del out
+    raise AssertionError("float64 holds all that is not refused")
 
 
-def linearize(values: NDArray[Any], layout: Layout) -> NDArray[Any]:
-    """Undo logarithmic amplifiers, gains and clock ticks in place: $PnE, $PnG and $TIMESTEP of the standard.
+def linear(values: NDArray[Any], parameter: Parameter) -> NDArray[np.float64]:
+    """Undo the logarithmic amplifier, gain and clock tick of a column: $PnE, $PnG and $TIMESTEP of the standard.
 
     $PnE = f1,f2: 10**(f1 * x / range) * f2. $PnG = g: x / g. $TIMESTEP = s: x * s, in seconds.
     """
-    for column, parameter in enumerate(layout.parameters):
-        if parameter.decades:
-            powers = parameter.decades * values[:, column].astype(np.float64) / parameter.range
-            values[:, column] = np.power(10.0, powers) * parameter.log_zero
-        if parameter.gain != 1.0:
-            values[:, column] = values[:, column].astype(np.float64) / parameter.gain
-        if parameter.time_step != 1.0:
-            values[:, column] = values[:, column].astype(np.float64) * parameter.time_step
-    return values
+    made: NDArray[np.float64] = values.astype(np.float64)
+    if parameter.decades:
+        made = np.power(10.0, parameter.decades * made / parameter.range) * parameter.log_zero
+    if parameter.gain != 1.0:
+        made /= parameter.gain
+    if parameter.time_step != 1.0:
+        made *= parameter.time_step
+    return made
 
 
-def _uniform(source: FcsSource, layout: Layout, *, stored: str, bits: int) -> NDArray[Any]:
-    """Read one type for the whole matrix: one pass, swapped in place."""
-    kind = "u" if stored == "I" else "f"
-    width = bits // 8
-    order = _order(source, layout, width)
-    count = layout.n_events * len(layout.parameters)
-    if order in {"<", ">"}:
-        flat = source.array(layout.begin, dtype=np.dtype(f"{order}{kind}{width}"), count=count)
-        values = flat if flat.dtype.isnative else flat.byteswap(inplace=True).view(flat.dtype.newbyteorder())
-    else:
-        raw = source.array(layout.begin, dtype=np.uint8, count=count * width).reshape(count, width)
-        values = np.ascontiguousarray(raw[:, _from_least(layout.byte_order)]).view(f"<{kind}{width}")
-    values = values.reshape(layout.n_events, len(layout.parameters))
-    if stored == "I" and any(parameter.mask is not None for parameter in layout.parameters):
-        full = (1 << bits) - 1
-        values &= np.array([full if p.mask is None else p.mask for p in layout.parameters], dtype=values.dtype)
-    return values
+def is_scaled(parameter: Parameter) -> bool:
+    """Return whether the linear values of a column differ from the stored ones."""
+    return bool(parameter.decades) or parameter.gain != 1.0 or parameter.time_step != 1.0
 
 
-def _mixed(source: FcsSource, layout: Layout) -> NDArray[Any]:
-    """Read records of fields of different types, each a whole number of bytes wide."""
-    fields = [(f"p{index}", *_field(source, layout, parameter)) for index, parameter in enumerate(layout.parameters)]
-    records = source.array(layout.begin, dtype=np.dtype(fields), count=layout.n_events)
-    columns = []
-    for index, parameter in enumerate(layout.parameters):
-        column = records[f"p{index}"]
-        if column.ndim == 2:
-            column = _assemble(column, layout, parameter, order=_order(source, layout, parameter.bits // 8))
-        if parameter.mask is not None:
-            column = column & column.dtype.type(parameter.mask)
-        columns.append(_fit(column, source))
-    return np.column_stack(columns)
+def _straight(
+    source: FcsSource, layout: Layout, native: np.dtype[Any], *, rows: Rows, out: NDArray[Any], scale: bool
+) -> int:
+    """Read floating point values to where they stay; swap and test them while they are in the cache."""
+    width = out.shape[1] * out.itemsize
+    scaled = [(column, p) for column, p in enumerate(layout.parameters) if scale and is_scaled(p)]
+    step = max(BLOCK_BYTES // width, 1)
+    not_finite = 0
+    for start in range(0, len(out), step):
+        block = out[start : start + step]
+        source.into(layout.begin + (rows[0] + start) * width, block.reshape(-1).view(np.uint8))
+        if not native.isnative:
+            block.byteswap(inplace=True)
+        with np.errstate(over="ignore"):
+            for column, parameter in scaled:
+                block[:, column] = linear(block[:, column], parameter)
+        not_finite += _not_finite(block)
+    return not_finite
 
 
-def _field(source: FcsSource, layout: Layout, parameter: Parameter) -> tuple[Any, ...]:
-    width = parameter.bits // 8
-    order = _order(source, layout, width)
-    if order in {"<", ">"} and parameter.bits in ORDINARY:
-        return (f"{order}{'u' if parameter.stored == 'I' else 'f'}{width}",)
-    return ("u1", (width,))
+def _decoded(
+    source: FcsSource, layout: Layout, *, rows: Rows, columns: Sequence[int], out: NDArray[Any], scale: bool
+) -> int | None:
+    """Read the events of any other layout into ``out``; None where its type cannot hold a stored value."""
+    parameters = [layout.parameters[column] for column in columns]
+    tables: dict[int, NDArray[np.float64]] = {}
+    may_fail = any(p.stored != "I" or (scale and is_scaled(p)) for p in parameters)
+    not_finite = 0
+    for places, picks, stored in _blocks(source, layout, rows=rows, columns=columns):
+        picked = stored[:, picks] if isinstance(stored, np.ndarray) else [values[picks] for values in stored]
+        if not all(_fits(v, out.dtype, source) for v in ([picked] if isinstance(picked, np.ndarray) else picked)):
+            return None
+        with np.errstate(over="ignore"):
+            if isinstance(picked, np.ndarray):
+                out[places] = picked.T
+            else:
+                for column, values in enumerate(picked):
+                    out[places, column] = values
+            for column, parameter in enumerate(parameters):
+                if scale and is_scaled(parameter):
+                    out[places, column] = _by_table(picked[column], parameter, column, tables, len(rows))
+        if may_fail:
+            not_finite += _not_finite(out[places])
+    return not_finite
 
 
-def _assemble(column: NDArray[Any], layout: Layout, parameter: Parameter, *, order: str) -> NDArray[Any]:
-    width = parameter.bits // 8
-    ranks = list(range(width)) if order == "<" else list(range(width))[::-1]
-    if order == "mixed":
-        ranks = _from_least(layout.byte_order)
-    if parameter.stored != "I":
-        return np.ascontiguousarray(column[:, ranks]).view(f"<f{width}")[:, 0]
-    total = np.zeros(len(column), dtype=np.uint64)
-    for rank, position in enumerate(ranks):
-        total |= column[:, position].astype(np.uint64) << np.uint64(8 * rank)
-    return total
-
-
-def _packed(source: FcsSource, layout: Layout) -> NDArray[Any]:
-    """Read integers packed without padding, most significant bit first (legal up to FCS 3.0)."""
-    if any(parameter.stored != "I" for parameter in layout.parameters):
-        raise source.error("floating point values mixed with bit-packed integers cannot be read")
+def _blocks(
+    source: FcsSource, layout: Layout, *, rows: Rows, columns: Sequence[int]
+) -> Iterator[tuple[Any, Any, Columns]]:
+    """Yield blocks of the file: where their events go in the result, which of the block they are, all their values."""
     bits = layout.event_bits
-    out = np.empty((layout.n_events, len(layout.parameters)), dtype=np.float64)
-    step = max(CHUNK_BITS // bits // 8 * 8, 8)
-    for start in range(0, layout.n_events, step):
-        stop = min(start + step, layout.n_events)
-        n_bytes = -(-(stop - start) * bits // 8)
-        raw = source.array(layout.begin + start * bits // 8, dtype=np.uint8, count=n_bytes)
-        table = np.unpackbits(raw, count=(stop - start) * bits).reshape(stop - start, bits)
-        first = 0
-        for column, parameter in enumerate(layout.parameters):
-            total = np.zeros(stop - start, dtype=np.uint64)
-            for bit in range(first, first + parameter.bits):
-                total = (total << np.uint64(1)) | table[:, bit]
-            first += parameter.bits
-            out[start:stop, column] = total if parameter.mask is None else total & np.uint64(parameter.mask)
-    return _fit(out, source)
+    if not bits:
+        yield slice(None), np.asarray(rows), np.ascontiguousarray(read_words(source, layout)[:, list(columns)].T)
+        return
+    decode = decoder(source, layout, columns)
+    packed = any(parameter.bits % 8 for parameter in layout.parameters)
+    step = max(BLOCK_BYTES * 8 // bits, 1)
+    buffer = np.empty(-(-(min(step, layout.n_events) + 8) * bits // 8), dtype=np.uint8)
+    for first, last, places, picks in _stretches(rows, step):
+        # packed events begin inside a byte, but for every eighth
+        before = first % 8 if packed else 0
+        n = last - first + before
+        raw = buffer[: -(-n * bits // 8)]
+        source.into(layout.begin + (first - before) * bits // 8, raw)
+        yield places, slice(before, None) if picks is None else picks + before, decode(raw, n)
 
 
-def _ascii(source: FcsSource, layout: Layout) -> NDArray[Any]:
-    raw = source.read(layout.begin, layout.n_bytes)
-    widths = [parameter.bits // 8 for parameter in layout.parameters]
-    if all(widths):
-        edges = np.cumsum([0, *widths])
-        line = int(edges[-1])
-        tokens = [
-            raw[event * line + first : event * line + last]
-            for event in range(layout.n_events)
-            for first, last in pairwise(edges)
-        ]
-    else:
-        tokens = raw.replace(b",", b" ").replace(b"\0", b" ").split()
-    wanted = layout.n_events * len(layout.parameters)
-    if len(tokens) != wanted:
-        complete = len(tokens) // len(layout.parameters)
-        raise source.error(
-            f"the text data hold {complete:,} complete events, {layout.n_events:,} are announced",
-            why="events must not be lost or made up",
-        )
-    try:
-        return _fit(np.array(tokens, dtype="S").astype(np.float64), source)
-    except ValueError as error:
-        raise source.error("the text data hold something that is not a number", why=str(error)) from error
+def _stretches(rows: Rows, step: int) -> Iterator[tuple[int, int, Any, NDArray[np.int64] | None]]:
+    """Cut the rows that are wanted into stretches of the file: first, last + 1, places in the result, rows of it."""
+    if _consecutive(rows):
+        for start in range(0, len(rows), step):
+            stop = min(start + step, len(rows))
+            yield int(rows[0]) + start, int(rows[0]) + stop, slice(start, stop), None
+        return
+    wanted = np.asarray(rows, dtype=np.int64)
+    order = np.argsort(wanted, kind="stable")
+    wanted = wanted[order]
+    start = 0
+    while start < len(wanted):
+        first = int(wanted[start])
+        stop = int(np.searchsorted(wanted, first + step))
+        yield first, int(wanted[stop - 1]) + 1, order[start:stop], wanted[start:stop] - first
+        start = stop
 
 
-def _order(source: FcsSource, layout: Layout, width: int) -> str:
-    """Return ``<``, ``>`` or ``mixed`` for values of this many bytes."""
-    order = layout.byte_order
-    if order == tuple(sorted(order)):
-        return "<"
-    if order == tuple(sorted(order, reverse=True)):
-        return ">"
-    if width == 1:
-        return "<"
-    if width == len(order):
-        return "mixed"
-    if width == 2:
-        return "<" if order[0] < order[1] else ">"
-    raise source.error(f"the byte order {order} says nothing about values of {width} bytes")
+def _consecutive(rows: Rows) -> bool:
+    return isinstance(rows, range) and rows.step == 1
 
 
-def _from_least(order: tuple[int, ...]) -> list[int]:
-    """Return the positions of the bytes of a value, least significant first."""
-    return [order.index(rank) for rank in range(1, len(order) + 1)]
-
-
-def _fit(values: NDArray[Any], source: FcsSource) -> NDArray[Any]:
-    """Return float32 where it holds every value, else float64; refuse what neither can hold."""
-    if values.dtype == np.float32:
-        return values
-    if values.dtype.kind == "u" and (values.size == 0 or int(values.max()) <= 1 << 24):
-        return values.astype(np.float32)
-    if values.dtype.kind == "u" and int(values.max()) > 1 << 53:
-        raise source.error("the file holds integers above 2**53, which no floating point column can hold")
-    wide = values.astype(np.float64)
+def _fits(values: NDArray[Any], dtype: np.dtype[Any], source: FcsSource) -> bool:
+    """Return whether the type holds these stored values; refuse what no column can hold."""
+    if values.dtype.kind == "u":
+        largest = int(values.max()) if values.dtype.itemsize > 2 and values.size else 0
+        if largest > EXACT_64:
+            raise source.error("the file holds integers above 2**53, which no floating point column can hold")
+        if dtype.itemsize == 8 or largest <= EXACT_32:
+            return True
+    if dtype.itemsize >= values.dtype.itemsize and values.dtype.kind == "f":
+        return True
     with np.errstate(over="ignore"):
-        narrow = wide.astype(np.float32)
-    return narrow if np.array_equal(narrow, wide, equal_nan=True) else wide
+        wide = values.astype(np.float64)
+        return np.array_equal(wide.astype(dtype).astype(np.float64), wide, equal_nan=True)
+
+
+def _by_table(
+    values: NDArray[Any], parameter: Parameter, column: int, tables: dict[int, NDArray[np.float64]], n_events: int
+) -> NDArray[np.float64]:
+    """Undo the amplifier of integers of few bits by a table of all of them: powers are slow."""
+    bits = parameter.bits if parameter.mask is None else parameter.mask.bit_length()
+    if parameter.stored != "I" or bits > TABLE_BITS or n_events < 1 << bits:
+        return linear(values, parameter)
+    if column not in tables:
+        tables[column] = linear(np.arange(1 << bits), parameter)
+    return np.take(tables[column], values)
+
+
+def _not_finite(values: NDArray[Any]) -> int:
+    # one value that is not finite makes the sum so; a sum may also overflow, so only then they are counted
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(np.add.reduce(values, axis=None)):
+            return 0
+    return int(values.size - np.isfinite(values).sum())
