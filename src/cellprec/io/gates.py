@@ -1,15 +1,10 @@
-"""Gates drawn elsewhere, applied here: FlowJo 10 workspaces and Gating-ML 2, evaluated by FlowKit."""
+"""Gates drawn elsewhere, applied here: FlowJo 10 workspaces, Gating-ML 2 and Floreada, evaluated by FlowKit."""
 
 from __future__ import annotations
 
-import io
-import json
-import re
-import warnings
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -17,52 +12,69 @@ from lxml import etree  # type: ignore[import-untyped]
 
 from cellprec import keys
 from cellprec.errors import FileFormatError, InputError
-from cellprec.io.export import fcs_bytes
+from cellprec.io.export import unique_names
+from cellprec.io.gates_columns import Compensation, file_matrix, gating_ml_matrices
+from cellprec.io.gates_counts import compare_counts
+from cellprec.io.gates_floreada import floreada_document, floreada_samples, is_floreada
+from cellprec.io.gates_flowjo import gate_by_workspace, workspace_samples
+from cellprec.io.gates_flowkit import Gated, check_channels, evaluate, flowkit_sample, read_gating_ml
+from cellprec.io.gates_match import match_sample
 from cellprec.notes import add_note
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from anndata import AnnData
 
 ARROW = " > "
-ROOT = "root"
+# uns: which matrix the gates were drawn on, as ``name``, ``source``, ``rows``, ``detectors``, ``matrix``
+GATES_COMPENSATION: Final = "gates_compensation"
+# coefficients that FlowJo rounds to ten digits are the same matrix
+_SAME = 1e-4
 
 
-def apply_gates(adata: AnnData, *, gates: Path, sample_name: str | None = None) -> None:
+def apply_gates(
+    adata: AnnData, *, gates: str | Path, sample_name: str | None = None, check_counts: bool = True
+) -> None:
     """Say of every event in which gates it lies, as FlowJo or another program drew them.
 
     adata: events × channels with linear, uncompensated values, as ``read_fcs`` gives them (``layers["raw"]`` is taken
     where it is there, else X); compensation and transformation are those of the gate file. gates: a FlowJo 10
-    workspace (.wsp) or a Gating-ML 2 file (.xml). sample_name: the name of the sample in the workspace; by default the
-    name of the file, $FIL or the sample id is looked for. A workspace with one sample needs no name.
+    workspace (.wsp), a Gating-ML 2 file or a Floreada workspace (.xml). sample_name: the name of the sample in the
+    file; by default it is found by the name of the file, $FIL, the sample id, then by GUID, tube name, or event count
+    with date and times. A workspace with one sample needs no name. check_counts: refuse where a gate holds far from
+    the number of events that FlowJo stored for it; without it that is only a note.
 
     Writes obsm["gates"]: events × gates, bool. uns["gates"]: ``name``, ``path`` ("Lymphocytes > Singlets"), ``parent``
-    (its path, "" at the top) and ``count``, one of each per gate, parents first.
+    (its path, "" at the top), ``count`` and ``stored`` (what FlowJo counted, -1 where it does not say), one of each
+    per gate, parents first. uns["gates_compensation"]: ``name``, ``source`` ("workspace", "gating-ml", "file" or
+    "none") and, where there is one, ``rows``, ``detectors`` and ``matrix``. How the counts compare with those that
+    FlowJo stored is a note, and so is a matrix that differs from varp["spillover"].
 
-    Raises InputError where the file is missing or cannot be evaluated, where no sample of the workspace or more than
-    one answers to the name, and where a gate needs a channel that the sample lacks.
+    Raises InputError where the file is missing or cannot be evaluated (a curly quadrant, a derived parameter, an
+    undocumented scale: named), where no sample of the file or more than one answers, where a gate needs a channel or a
+    compensation that is not there, and where the events were compensated or transformed and the raw ones are gone.
 
-    Sources: Spidlen et al. 2015 (Gating-ML 2.0, doi:10.1002/cyto.a.22690); FlowKit, White et al. 2021
-    (doi:10.3389/fimmu.2021.768541).
+    FlowJo draws polygons and ellipses on a grid, so that its counts differ from the exact ones by the events at an
+    edge; rectangles agree. Sources: Spidlen et al. 2015 (Gating-ML 2.0, doi:10.1002/cyto.a.22690); FlowKit, White et
+    al. 2021 (doi:10.3389/fimmu.2021.768541).
     """
     gates = Path(gates)
-    kind, names = _look(gates)
-    if kind == "workspace":
-        strategy, name = _from_workspace(adata, gates, names, sample_name)
+    values, labels = _linear(adata), unique_names(adata.var[keys.CHANNEL].astype(str))
+    root = _parse(gates)
+    seen, used = -1, list[Compensation]()
+    if etree.QName(root).localname == "Workspace":
+        found = workspace_samples(root, gates=gates)
+        chosen = match_sample(adata, gates=gates, candidates=[c for c, _ in found], sample_name=sample_name)
+        sample = next(element for candidate, element in found if candidate is chosen)
+        made, seen, used = gate_by_workspace(adata, values, root=root, sample=sample, labels=labels, gates=gates)
     else:
-        strategy, name = _from_gating_ml(gates), sample_name or _sample_id(adata)
-    labels = _unique(adata.var[keys.CHANNEL].astype(str))
-    _check_channels(strategy, gates, labels, list(adata.var[keys.MARKER].astype(str)))
-    table = _evaluate(strategy, gates, _flowkit_sample(adata, labels, name, flowjo=kind == "workspace"))
-    table["events"] = [events[: adata.n_obs] for events in table["events"]]
-    adata.obsm[keys.GATES] = np.column_stack(table["events"]) if table["events"] else np.zeros((adata.n_obs, 0), bool)
-    adata.uns[keys.GATES] = {
-        "name": np.array(table["name"], dtype=str),
-        "path": np.array(table["path"], dtype=str),
-        "parent": np.array(table["parent"], dtype=str),
-        "count": np.array([int(events.sum()) for events in table["events"]], dtype=np.int64),
-    }
+        made, used = _by_gating_ml(adata, values, root, labels, gates, sample_name)
+    told = compare_counts(made, seen=seen, n_events=adata.n_obs, gates=gates, strict=check_counts)
+    _write(adata, made)
+    _tell_compensation(adata, used, labels)
+    for note in told:
+        add_note(adata, note.code, note.text, count=note.count, sample=_sample_id(adata))
 
 
 def gate_counts(adata: AnnData) -> pd.DataFrame:
@@ -141,191 +153,103 @@ def _held(adata: AnnData) -> dict[str, list[str]]:
     return {field: [str(item) for item in adata.uns[keys.GATES][field]] for field in ("name", "path", "parent")}
 
 
-def _look(gates: Path) -> tuple[str, list[str]]:
-    """Return what the file is, and the names of the samples in a workspace."""
+def _linear(adata: AnnData) -> Any:
+    """Return the values as the instrument gave them, or refuse."""
+    changed = keys.COMPENSATED in adata.layers or keys.TRANSFORM in adata.var
+    if changed and keys.RAW not in adata.layers:
+        why = "the gate file brings its own compensation and scales; they would be applied twice"
+        fix = 'Keep the values as read in layers["raw"], or apply the gates before compensating and transforming.'
+        raise InputError("the events are no longer as they were read", where=_sample_id(adata), why=why, fix=fix)
+    return adata.layers.get(keys.RAW, adata.X)
+
+
+def _parse(gates: Path) -> Any:
     if not gates.is_file():
         raise InputError("the gate file does not exist", where=gates, fix="Check the path of the gate file.")
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True)
     try:
-        root = etree.parse(
-            str(gates), etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True)
-        ).getroot()
+        root = etree.parse(str(gates), parser).getroot()
     except etree.XMLSyntaxError as error:
         fix = "Save the workspace again in FlowJo 10, or export the gates as Gating-ML 2."
         raise FileFormatError("the gate file is not XML", where=gates, why=str(error), fix=fix) from error
-    tag = etree.QName(root).localname
-    if tag == "Workspace":
-        return "workspace", [node.get("name", "") for node in root.iter("{*}SampleNode")]
-    if tag == "Gating-ML":
-        return "gating-ml", []
+    if etree.QName(root).localname in ("Workspace", "Gating-ML"):
+        return root
     fix = "Give a FlowJo 10 workspace (.wsp) or a Gating-ML 2 file (.xml)."
     raise FileFormatError("the gate file is neither a FlowJo workspace nor Gating-ML", where=gates, fix=fix)
 
 
-def _from_workspace(adata: AnnData, gates: Path, names: Sequence[str], sample_name: str | None) -> tuple[Any, str]:
-    import flowkit  # noqa: PLC0415 (seconds to import, and only gated studies need it)
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            workspace = flowkit.Workspace(str(gates), load_missing_file_data=True)
-            found = {
-                name: (workspace.get_keywords(name) or {}).get("$FIL", "")
-                for name in workspace.get_sample_ids(loaded_only=False)
-            }
-    except Exception as error:
-        raise _not_evaluated(gates, error) from error
-    name = _match(adata, gates, found, sample_name)
-    if list(names).count(name) > 1:
-        fix = "Give the samples different names in FlowJo and save the workspace again."
-        why = "the gates of the one would be applied to the other"
-        raise InputError(f"the workspace holds several samples called {name!r}", where=gates, why=why, fix=fix)
-    return workspace.get_gating_strategy(name), name
-
-
-def _match(adata: AnnData, gates: Path, found: dict[str, str], sample_name: str | None) -> str:
-    held = adata.uns.get("fcs", {})
-    stored = json.loads(str(held.get("keywords", "{}"))).get("$FIL", "")
-    sought = [sample_name] if sample_name else [str(held.get("file", "")), stored, _sample_id(adata)]
-    sought = [name for name in sought if name.strip()]
-    for wanted in sought:
-        for same in (lambda a, b: a == b, lambda a, b: _folded(a) == _folded(b)):
-            hits = [n for n in found if same(wanted, n)] or [n for n, fil in found.items() if fil and same(wanted, fil)]
-            if len(hits) == 1:
-                return hits[0]
-            if hits:
-                what = f"several samples of the workspace answer to {wanted!r}: {', '.join(hits)}"
-                raise InputError(what, where=gates, fix="Name the one that is meant.")
-    if len(found) == 1:
-        only = next(iter(found))
-        text = f"The only sample of the workspace, {only}, was taken: it answers to none of {', '.join(sought)}."
-        add_note(adata, "gates.only_sample", text, sample=_sample_id(adata))
-        return only
-    there = ", ".join(sorted(found)[:10]) + (" ..." if len(found) > 10 else "")
-    raise InputError(
-        f"the workspace has no sample called {' or '.join(repr(name) for name in sought)}",
-        where=gates,
-        why=f"its {len(found)} samples are: {there or 'none'}",
-        fix="Give the name of the sample as the workspace spells it.",
-    )
-
-
-def _folded(name: str) -> str:
-    base = unquote(name).strip().replace("\\", "/").rsplit("/", 1)[-1]
-    return re.sub(r"(\.fcs|\.lmd)?(\.gz)?$", "", base.casefold())
-
-
-def _from_gating_ml(gates: Path) -> Any:
-    import flowkit  # noqa: PLC0415 (seconds to import, and only gated studies need it)
-
-    try:
-        return flowkit.parse_gating_xml(str(gates))
-    except Exception as error:
-        raise _not_evaluated(gates, error) from error
-
-
-def _check_channels(strategy: Any, gates: Path, labels: Sequence[str], markers: Sequence[str]) -> None:
-    known = {*labels, *markers, *(label.replace("/", "_") for label in labels)}
-    needed: list[str] = []
-    for gate in _gates(strategy):
-        for dimension in gate.dimensions:
-            name = getattr(dimension, "dimension_ref", None) or getattr(dimension, "id", None)
-            reference = dimension.compensation_ref
-            if reference in strategy.comp_matrices:
-                # a gate on a compensated dye needs every detector of the matrix
-                matrix = strategy.comp_matrices[reference]
-                needed += [detector for detector in matrix.detectors if detector not in known]
-                known_here = known | set(matrix.fluorochromes)
-            else:
-                known_here = known
-            if name is not None and name not in known_here:
-                needed.append(name)
-    if needed:
-        missing = list(dict.fromkeys(needed))
-        raise InputError(
-            f"the gates need channels that the sample lacks: {', '.join(missing)}",
-            where=gates,
-            why=f"the sample has: {', '.join(labels)}",
-            fix="Check that the gate file belongs to this panel.",
-        )
-
-
-def _gates(strategy: Any) -> Iterable[Any]:
-    from flowkit.exceptions import QuadrantReferenceError  # noqa: PLC0415 (as above)
-
-    for name, path in strategy.get_gate_ids():
-        try:
-            yield strategy.get_gate(name, path)
-        except QuadrantReferenceError:
-            # one quadrant: its gate comes by itself
-            continue
-
-
-def _flowkit_sample(adata: AnnData, labels: Sequence[str], name: str, *, flowjo: bool) -> Any:
-    import flowio  # noqa: PLC0415 (as above)
-    import flowkit  # noqa: PLC0415 (as above)
-
-    values = adata.layers.get(keys.RAW, adata.X)
-    if not adata.n_obs:
-        # FlowKit takes no empty sample: one event stands in, and is cut off again
-        values = np.zeros((1, adata.n_vars))
+def _by_gating_ml(
+    adata: AnnData, values: Any, root: Any, labels: Sequence[str], gates: Path, sample_name: str | None
+) -> tuple[Gated, list[Compensation]]:
+    names: dict[str, str] = {}
+    document = gates.read_bytes()
+    if is_floreada(root):
+        found = floreada_samples(root)
+        chosen = match_sample(adata, gates=gates, candidates=[c for c, _ in found], sample_name=sample_name)
+        file = next(element for candidate, element in found if candidate is chosen)
+        document, names = floreada_document(root, file, gates=gates)
+    strategy = read_gating_ml(document, gates=gates)
+    markers = list(adata.var[keys.MARKER].astype(str))
+    own = file_matrix(adata, labels)
+    compensated = own.rows if own is not None else ()
+    check_channels(strategy, gates=gates, channels=labels, markers=markers, compensated=compensated)
     spillover = adata.varp.get(keys.SPILLOVER, None)
-    # 64 bits keep every value as it is, and no scaling keyword goes along: the values are linear already
-    raw = fcs_bytes(
+    sample = flowkit_sample(
         values,
         channels=labels,
-        markers=list(adata.var[keys.MARKER].astype(str)),
+        markers=markers,
         ranges=list(adata.var[keys.RANGE]) if keys.RANGE in adata.var else None,
         spillover=None if any("," in label for label in labels) else spillover,
-        keywords={"$FIL": name},
     )
-    return flowkit.Sample(flowio.FlowData(io.BytesIO(raw)), sample_id=name, use_flowjo_labels=flowjo, subsample=1)
+    made = evaluate(strategy, sample, gates=gates, n_events=adata.n_obs)
+    renamed = Gated()
+    for path, events in zip(made.paths, made.events, strict=True):
+        renamed.add(tuple(names.get(part, part) for part in path), events)
+    return renamed, gating_ml_matrices(adata, strategy, labels)
 
 
-def _evaluate(strategy: Any, gates: Path, sample: Any) -> dict[str, list[Any]]:
-    """Return name, path, parent and membership of every gate, parents first."""
-    try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            result = strategy.gate_sample(sample)
-            report = {(row.gate_name, tuple(row.gate_path)): row for row in result.report.itertuples()}
-            quadrants = {
-                (*row.gate_path, row.quadrant_parent) for row in report.values() if isinstance(row.quadrant_parent, str)
-            }
-            table: dict[str, list[Any]] = {"name": [], "path": [], "parent": [], "events": []}
-            for name, path in strategy.get_gate_ids():
-                full = (*path, name)
-                if full in quadrants:
-                    continue
-                # a quadrant is reported as a child of what its gate divides
-                outer = path[:-1] if path in quadrants else path
-                events = result.get_gate_membership(name, gate_path=outer)
-                above = [part for i, part in enumerate(path[1:], start=2) if path[:i] not in quadrants]
-                table["name"].append(name)
-                table["path"].append(ARROW.join([*above, name]))
-                table["parent"].append(ARROW.join(above))
-                table["events"].append(np.asarray(events, dtype=bool))
-    except Exception as error:
-        raise _not_evaluated(gates, error) from error
-    return table
+def _write(adata: AnnData, made: Gated) -> None:
+    events = made.events
+    adata.obsm[keys.GATES] = np.column_stack(events) if events else np.zeros((adata.n_obs, 0), bool)
+    adata.uns[keys.GATES] = {
+        "name": np.array(made.names, dtype=str),
+        "path": np.array([ARROW.join(path) for path in made.paths], dtype=str),
+        "parent": np.array([ARROW.join(path) for path in made.parents], dtype=str),
+        "count": np.array([int(inside.sum()) for inside in events], dtype=np.int64),
+        "stored": np.array(made.stored, dtype=np.int64),
+    }
 
 
-def _not_evaluated(gates: Path, error: Exception) -> InputError:
-    why = f"FlowKit says: {type(error).__name__}: {error}"
-    fix = (
-        "Save the workspace again in FlowJo 10 with linear, log, biex, logicle or arcsinh axes, or export Gating-ML 2."
-    )
-    return InputError("the gate file could not be evaluated", where=gates, why=why, fix=fix)
-
-
-def _unique(labels: Iterable[str]) -> list[str]:
-    names: list[str] = []
-    for label in labels:
-        name, number = label, 0
-        while name in names:
-            number += 1
-            name = f"{label}-{number}"
-        names.append(name)
-    return names
+def _tell_compensation(adata: AnnData, used: Sequence[Compensation], labels: Sequence[str]) -> None:
+    """Keep which matrix the gates stand on, and say where it is not the one that compensation would take."""
+    if not used:
+        adata.uns[GATES_COMPENSATION] = {"name": "none", "source": "none"}
+        return
+    main = used[0]
+    adata.uns[GATES_COMPENSATION] = {
+        "name": ", ".join(matrix.name for matrix in used),
+        "source": main.source,
+        "rows": np.array(main.rows, dtype=str),
+        "detectors": np.array(main.detectors, dtype=str),
+        "matrix": main.matrix,
+    }
+    place = {label.replace("/", "_"): i for i, label in enumerate(labels)} | {n: i for i, n in enumerate(labels)}
+    own = np.eye(adata.n_vars)
+    if keys.SPILLOVER in adata.varp:
+        own = np.asarray(adata.varp[keys.SPILLOVER], dtype=np.float64)
+    worst = 0.0
+    for matrix in used:
+        if all(name in place for name in matrix.rows):
+            there = np.eye(adata.n_vars)
+            rows, columns = [place[n] for n in matrix.rows], [place[n] for n in matrix.detectors]
+            there[np.ix_(rows, columns)] = matrix.matrix
+            worst = max(worst, float(np.abs(there - own).max()))
+    if worst > _SAME:
+        text = (
+            f"The gates were drawn on events compensated by the matrix {adata.uns[GATES_COMPENSATION]['name']} of the "
+            f"gate file; it differs from that of the FCS file by up to {worst:.3g}."
+        )
+        add_note(adata, "gates.other_compensation", text, sample=_sample_id(adata))
 
 
 def _sample_id(adata: AnnData) -> str:
