@@ -50,7 +50,8 @@ def read_words(source: FcsSource, layout: Layout) -> NDArray[np.float64]:
     wanted = layout.n_events * len(layout.parameters)
     values: list[NDArray[np.float64]] = []
     rest = b""
-    step = 1 << 20
+    # a word takes many times its letters as an object
+    step = 1 << 16
     for at in range(0, layout.n_bytes, step):
         raw = rest + source.read(layout.begin + at, min(step, layout.n_bytes - at))
         words = raw.replace(b",", b" ").replace(b"\0", b" ")

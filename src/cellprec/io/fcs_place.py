@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from cellprec.io.fcs_source import BLOCK_BYTES
 from cellprec.io.fcs_text import Text, whole
 from cellprec.notes import Note
 
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 
 CRC_BYTES = 8
 DIGITS = b"0123456789.+-eE"
+_SEPARATES = np.isin(np.arange(256), list(b" \t\n\r\x0b\x0c,\0"))
 
 
 @dataclass(frozen=True)
@@ -282,7 +286,7 @@ def _delimited(
         around = source.read(place.begin - 1, 2), source.read(end, 2)
         whole_numbers = all(len(pair) < 2 or pair.strip(DIGITS) != b"" for pair in around)
         if len(places) == 1 or places[0] == places[-1] or whole_numbers:
-            seen[place.begin, end] = count_tokens(source.read(place.begin, end - place.begin + 1))
+            seen[place.begin, end] = count_numbers(source, place.begin, end)
     wanted = n_channels * announced if announced else 0
     left = [span for span, found in seen.items() if (found == wanted if wanted else found % n_channels == 0)]
     if len(left) != 1 and not (left and len(set(seen.values())) == 1):
@@ -302,9 +306,16 @@ def _delimited(
     return begin, n_events, end - begin + 1
 
 
-def count_tokens(raw: bytes) -> int:
-    """Count the numbers in delimited text."""
-    return len(raw.replace(b",", b" ").replace(b"\0", b" ").split())
+def count_numbers(source: FcsSource, begin: int, end: int) -> int:
+    """Count the numbers in the delimited text of these bytes, a block at a time."""
+    count, before = 0, True
+    for at in range(begin, end + 1, BLOCK_BYTES):
+        raw = np.frombuffer(source.read(at, min(BLOCK_BYTES, end + 1 - at)), dtype=np.uint8)
+        apart = _SEPARATES[raw]
+        # a number begins wherever a separator ends
+        count += int(np.count_nonzero(~apart[1:] & apart[:-1])) + int(before and not apart[:1].all())
+        before = bool(apart[-1]) if len(apart) else before
+    return count
 
 
 def _computed(source: FcsSource, text: Text, announced: int, need: int, notes: list[Note]) -> tuple[int, int, int]:
