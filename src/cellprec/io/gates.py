@@ -17,7 +17,7 @@ from cellprec.io.gates_columns import Compensation, file_matrix, gating_ml_matri
 from cellprec.io.gates_counts import compare_counts
 from cellprec.io.gates_floreada import floreada_document, floreada_samples, is_floreada
 from cellprec.io.gates_flowjo import gate_by_workspace, workspace_samples
-from cellprec.io.gates_flowkit import Gated, check_channels, evaluate, flowkit_sample, read_gating_ml
+from cellprec.io.gates_flowkit import Gated, check_channels, evaluate, flowkit_sample, read_gating_ml, unwrapped
 from cellprec.io.gates_match import match_sample
 from cellprec.notes import add_note
 
@@ -182,12 +182,16 @@ def _by_gating_ml(
     adata: AnnData, values: Any, root: Any, labels: Sequence[str], gates: Path, sample_name: str | None
 ) -> tuple[Gated, list[Compensation]]:
     names: dict[str, str] = {}
-    document = gates.read_bytes()
     if is_floreada(root):
         found = floreada_samples(root)
         chosen = match_sample(adata, gates=gates, candidates=[c for c, _ in found], sample_name=sample_name)
         file = next(element for candidate, element in found if candidate is chosen)
         document, names = floreada_document(root, file, gates=gates)
+    else:
+        document, moved = unwrapped(root)
+        if moved:
+            text = "Gates stood inside elements that Gating-ML does not know; they were read without those."
+            add_note(adata, "gates.unwrapped", text, count=moved, sample=_sample_id(adata))
     strategy = read_gating_ml(document, gates=gates)
     markers = list(adata.var[keys.MARKER].astype(str))
     own = file_matrix(adata, labels)

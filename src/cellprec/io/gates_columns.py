@@ -9,7 +9,7 @@ import numpy as np
 
 from cellprec import keys
 from cellprec.errors import InputError
-from cellprec.io.gates_flowkit import all_gates, missing_channels
+from cellprec.io.gates_flowkit import DATA_TYPE, TRANSFORMS, all_gates, missing_channels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-TRANSFORMS = "{http://www.isac-net.org/std/Gating-ML/v2.0/transformations}"
-DATA_TYPE = "{http://www.isac-net.org/std/Gating-ML/v2.0/datatypes}"
 PREFIX = "Comp-"
 _ROWS = 100_000
 

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 from lxml import etree  # type: ignore[import-untyped]
 
 from cellprec.errors import InputError
+from cellprec.io.gates_flowkit import DATA_TYPE, GATING, TRANSFORMS
 from cellprec.io.gates_match import Candidate
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 FLOREADA = "{https://floreada.io/gatingml}"
-GATING = "{http://www.isac-net.org/std/Gating-ML/v2.0/gating}"
-TRANSFORMS = "{http://www.isac-net.org/std/Gating-ML/v2.0/transformations}"
-DATA_TYPE = "{http://www.isac-net.org/std/Gating-ML/v2.0/datatypes}"
 
 
 def is_floreada(root: Any) -> bool:

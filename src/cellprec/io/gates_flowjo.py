@@ -11,7 +11,6 @@ from lxml import etree  # type: ignore[import-untyped]
 from cellprec import keys
 from cellprec.errors import InputError
 from cellprec.io.gates_columns import (
-    DATA_TYPE,
     Compensation,
     Found,
     columns_of,
@@ -19,7 +18,7 @@ from cellprec.io.gates_columns import (
     find_dimensions,
     read_matrices,
 )
-from cellprec.io.gates_flowkit import Gated, evaluate, flowkit_sample, read_flat_workspace
+from cellprec.io.gates_flowkit import DATA_TYPE, GATING, Gated, evaluate, flowkit_sample, read_flat_workspace
 from cellprec.io.gates_match import Candidate, file_keywords
 from cellprec.io.gates_shapes import flatten
 from cellprec.notes import add_note
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-GATING = "{http://www.isac-net.org/std/Gating-ML/v2.0/gating}"
 SHAPES = ("RectangleGate", "PolygonGate", "EllipsoidGate")
 BOOLEANS = {"AndNode": np.logical_and, "OrNode": np.logical_or, "NotNode": np.logical_or}
 OLDEST = 10

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from lxml import etree  # type: ignore[import-untyped]
 
 from cellprec.errors import InputError
 from cellprec.io.export import fcs_bytes
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-ROOT = "root"
+GATING = "{http://www.isac-net.org/std/Gating-ML/v2.0/gating}"
+TRANSFORMS = "{http://www.isac-net.org/std/Gating-ML/v2.0/transformations}"
+DATA_TYPE = "{http://www.isac-net.org/std/Gating-ML/v2.0/datatypes}"
+_GATE_KINDS = ("RectangleGate", "PolygonGate", "EllipsoidGate", "QuadrantGate", "BooleanGate")
 
 
 @dataclass
@@ -70,6 +75,29 @@ def read_gating_ml(document: bytes, *, gates: Path) -> Any:
         return flowkit.parse_gating_xml(io.BytesIO(document))
     except Exception as error:
         raise not_evaluated(gates, error) from error
+
+
+def unwrapped(root: Any) -> tuple[bytes, int]:
+    """Return a Gating-ML document whose gates all stand at the root, and how many were moved there.
+
+    Some programs wrap gates in elements of their own, and add attributes that the standard lacks.
+    """
+    moved = [
+        gate
+        for gate in root.iter(*(f"{GATING}{kind}" for kind in _GATE_KINDS))
+        if gate.getparent() is not root
+    ]  # fmt: skip
+    if not moved:
+        return etree.tostring(root), 0
+    made = copy.deepcopy(root)
+    for child in list(made):
+        if isinstance(child.tag, str) and not child.tag.startswith((GATING, TRANSFORMS, DATA_TYPE)):
+            made.remove(child)
+    for gate in moved:
+        twin = copy.deepcopy(gate)
+        twin.attrib.pop(f"{GATING}name", None)
+        made.append(twin)
+    return etree.tostring(made), len(moved)
 
 
 def read_flat_workspace(document: bytes, *, gates: Path) -> Any:

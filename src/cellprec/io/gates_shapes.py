@@ -9,13 +9,12 @@ import numpy as np
 from lxml import etree  # type: ignore[import-untyped]
 
 from cellprec.errors import InputError
-from cellprec.io.gates_columns import DATA_TYPE, TRANSFORMS
+from cellprec.io.gates_flowkit import DATA_TYPE, GATING, TRANSFORMS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-GATING = "{http://www.isac-net.org/std/Gating-ML/v2.0/gating}"
 _SPACES = {"gating": GATING[1:-1], "transforms": TRANSFORMS[1:-1], "data-type": DATA_TYPE[1:-1]}
 # FlowKit reads the scales that it can draw on; those of other names are undocumented
 _DRAWABLE = ("linear", "log", "logicle", "biex", "fasinh")

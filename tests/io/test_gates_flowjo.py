@@ -1,0 +1,498 @@
+"""FlowJo workspaces against membership computed by hand: compensation, scales, shapes, booleans, names, counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cellprec.errors import InputError
+from cellprec.io.export import write_fcs
+from cellprec.io.fcs import read_fcs
+from cellprec.io.gates import apply_gates
+from cellprec.notes import get_notes
+
+NAMESPACES = " ".join(
+    f'xmlns:{short}="http://www.isac-net.org/std/Gating-ML/v2.0/{long}"'
+    for short, long in (("gating", "gating"), ("data-type", "datatypes"), ("transforms", "transformations"))
+)
+CHANNELS = ["FSC-A", "FITC-A", "PE-A", "Time"]
+ACQUIRED = {"$TOT": "4000", "$DATE": "01-JAN-2020", "$BTIM": "10:00:00", "$ETIM": "10:01:00"}
+SPILL = np.array([[1, 0.4], [0.1, 1]])
+_BIEX = {"length": 256, "maxRange": 262144, "neg": 0, "width": -100, "pos": 4.4185}
+BIEX = " ".join(["biex", *(f'transforms:{k}="{v}"' for k, v in _BIEX.items())])
+
+
+def dimension(name: str, low: float | None = None, high: float | None = None) -> str:
+    edges = "".join(f' gating:{k}="{v}"' for k, v in (("min", low), ("max", high)) if v is not None)
+    return f'<gating:dimension{edges}><data-type:fcs-dimension data-type:name="{name}"/></gating:dimension>'
+
+
+def vertices(points: list[tuple[float, float]]) -> str:
+    return "".join(
+        "<gating:vertex>" + "".join(f'<gating:coordinate data-type:value="{v}"/>' for v in p) + "</gating:vertex>"
+        for p in points
+    )
+
+
+def shape(kind: str, inner: str, *, inside: int = 1) -> str:
+    return f'<Gate><gating:{kind} eventsInside="{inside}">{inner}</gating:{kind}></Gate>'
+
+
+def rectangle(*dimensions: str, inside: int = 1) -> str:
+    return shape("RectangleGate", "".join(dimensions), inside=inside)
+
+
+def polygon(x: str, y: str, points: list[tuple[float, float]], *, inside: int = 1) -> str:
+    return shape("PolygonGate", dimension(x) + dimension(y) + vertices(points), inside=inside)
+
+
+def ellipse(x: str, y: str, foci: list[tuple[float, float]], edge: list[tuple[float, float]]) -> str:
+    inner = f"<gating:foci>{vertices(foci)}</gating:foci><gating:edge>{vertices(edge)}</gating:edge>"
+    return shape("EllipsoidGate", dimension(x) + dimension(y) + inner)
+
+
+def population(name: str, gate: str, *children: str, count: int = -1) -> str:
+    inner = f"<Subpopulations>{''.join(children)}</Subpopulations>" if children else ""
+    return f'<Population name="{name}" owningGroup="" count="{count}">{gate}{inner}</Population>'
+
+
+def boolean(kind: str, name: str, *operands: str, children: str = "") -> str:
+    inner = "".join(f'<Dependent name="{operand}"/>' for operand in operands)
+    return (
+        f'<{kind}Node name="{name}" owningGroup="" count="-1"><Dependents>{inner}</Dependents>'
+        f"<Subpopulations>{children}</Subpopulations></{kind}Node>"
+    )
+
+
+def matrix(values: np.ndarray = SPILL, *, name: str = "M", prefix: str = "Comp-", extra: str = "") -> str:
+    rows = "".join(
+        f'<transforms:spillover data-type:parameter="{row}">'
+        + "".join(
+            f'<transforms:coefficient data-type:parameter="{column}" transforms:value="{value}"/>'
+            for column, value in zip(("FITC-A", "PE-A"), line, strict=True)
+        )
+        + "</transforms:spillover>"
+        for row, line in zip(("FITC-A", "PE-A"), values, strict=False)
+    )
+    tag = "transforms:spilloverMatrix"
+    return f'<{tag} name="{name}" prefix="{prefix}" suffix="" {extra}>{rows}</{tag}>'
+
+
+def scale(name: str, kind: str = 'linear transforms:minRange="0" transforms:maxRange="262144" gain="1"') -> str:
+    tag = kind.split(maxsplit=1)[0]
+    return f'<transforms:{kind}><data-type:parameter data-type:name="{name}"/></transforms:{tag}>'
+
+
+def sample(
+    *populations: str,
+    name: str = "a.fcs",
+    matrices: str = "",
+    scales: str = "",
+    words: dict[str, str] | None = None,
+    count: int = -1,
+    extra: str = "",
+    uri: str = "",
+) -> str:
+    held = "".join(f'<Keyword name="{k}" value="{v}"/>' for k, v in (words or {}).items())
+    return (
+        f'<Sample><DataSet uri="{uri}" sampleID="1"/>{matrices}<Transformations>{scales}</Transformations>'
+        f'<Keywords>{held}</Keywords>{extra}<SampleNode name="{name}" count="{count}" sampleID="1">'
+        f"<Subpopulations>{''.join(populations)}</Subpopulations></SampleNode></Sample>"
+    )
+
+
+def workspace(*samples: str, shared: str = "", version: str = "10.8.1") -> str:
+    return (
+        f'<?xml version="1.0"?><Workspace {NAMESPACES} version="20.0" flowJoVersion="{version}">'
+        f"<Matrices>{shared}</Matrices><Groups/><SampleList>{''.join(samples)}</SampleList></Workspace>"
+    )
+
+
+@pytest.fixture
+def events(tmp_path):
+    rng = np.random.default_rng(3)
+    values = rng.uniform(-500, 20_000, (4000, 4)).astype(np.float32)
+    values[:, 3] = np.arange(4000)
+    words = {"$FIL": "raw.fcs", "GUID": "g-1", "TUBE NAME": "T7", "$DATE": "01-JAN-2020", "$BTIM": "10:00:00"}
+    words |= {"$ETIM": "10:01:00", "$TIMESTEP": "0.01"}
+    path = write_fcs(tmp_path / "tube.fcs", values, channels=CHANNELS, keywords=words)
+    adata = read_fcs(path, sample_id="P01")
+    assert "spillover" not in adata.varp
+    return adata
+
+
+@pytest.fixture
+def gated(events, tmp_path):
+    def _gated(*populations: str, name: str = "tube.fcs", check: bool = True, **parts):
+        path = tmp_path / "w.wsp"
+        path.write_text(workspace(sample(*populations, name=name, **parts)))
+        apply_gates(events, gates=path, check_counts=check)
+        return dict(zip(map(str, events.uns["gates"]["path"]), events.obsm["gates"].T, strict=True))
+
+    return _gated
+
+
+@pytest.fixture
+def values(events):
+    raw = np.asarray(events.X, dtype=np.float64)
+    return {name: raw[:, i] for i, name in enumerate(CHANNELS)} | {
+        f"Comp-{name}": column
+        for name, column in zip(CHANNELS[1:3], (raw[:, 1:3] @ np.linalg.inv(SPILL)).T, strict=True)
+    }
+
+
+def test_the_plain_name_is_the_stored_value_and_the_prefix_the_compensated_one(gated, values):
+    got = gated(
+        population("raw", rectangle(dimension("FITC-A", 5000))),
+        population("comp", rectangle(dimension("Comp-FITC-A", 5000))),
+        population("both", rectangle(dimension("Comp-PE-A", 5000), dimension("PE-A", None, 9000))),
+        matrices=matrix(),
+    )
+    np.testing.assert_array_equal(got["raw"], values["FITC-A"] >= 5000)
+    np.testing.assert_array_equal(got["comp"], values["Comp-FITC-A"] >= 5000)
+    np.testing.assert_array_equal(got["both"], (values["Comp-PE-A"] >= 5000) & (values["PE-A"] < 9000))
+    assert (got["raw"] != got["comp"]).any()
+
+
+def test_each_axis_has_the_scale_of_exactly_its_channel(gated, values):
+    # a triangle has other events on a log scale than on a linear one
+    points = [(300, 300), (15000, 300), (15000, 15000)]
+    log = 'log transforms:offset="100" transforms:decades="3"'
+    got = gated(
+        population("raw", polygon("FITC-A", "PE-A", points)),
+        population("comp", polygon("Comp-FITC-A", "FSC-A", [(300, 0), (15000, 0), (15000, 10000)])),
+        matrices=matrix(),
+        scales=scale("FITC-A") + scale("PE-A") + scale("Comp-FITC-A", log) + scale("FSC-A"),
+    )
+    x, y = values["FITC-A"], values["PE-A"]
+    np.testing.assert_array_equal(got["raw"], (y > 300) & (y < x) & (x < 15000))
+    along = (np.log10(np.maximum(values["Comp-FITC-A"], 100)) - np.log10(300)) / np.log10(50)
+    expected = (values["FSC-A"] > 0) & (values["FSC-A"] < 10000 * along) & (along < 1)
+    np.testing.assert_array_equal(got["comp"], expected)
+
+
+def test_matrix_of_the_file_or_of_the_workspace_stands_in_and_is_noted_else_refused(events, gated, values, tmp_path):
+    gate = population("comp", rectangle(dimension("Comp-FITC-A", 5000)))
+    with pytest.raises(InputError, match=r"compensated values \(Comp-FITC-A\)"):
+        gated(gate)
+    expected = values["Comp-FITC-A"] >= 5000
+    path = tmp_path / "shared.wsp"
+    path.write_text(workspace(sample(gate, name="tube.fcs"), shared=matrix(name="shared")))
+    apply_gates(events, gates=path)
+    np.testing.assert_array_equal(events.obsm["gates"][:, 0], expected)
+    assert events.uns["gates_compensation"]["name"] == "shared"
+    events.varp["spillover"] = np.eye(4)
+    events.varp["spillover"][1:3, 1:3] = SPILL
+    np.testing.assert_array_equal(gated(gate)["comp"], expected)
+    assert events.uns["gates_compensation"]["source"] == "file"
+    assert [note.code for note in get_notes(events)].count("gates.matrix_assumed") == 2
+
+
+def test_a_matrix_other_than_that_of_the_file_is_noted(events, gated):
+    events.varp["spillover"] = np.eye(4)
+    events.varp["spillover"][1:3, 1:3] = SPILL
+    gate = population("comp", rectangle(dimension("Comp-FITC-A", 5000)))
+    gated(gate, matrices=matrix(SPILL + np.array([[0, 1e-6], [0, 0]])))
+    assert get_notes(events) == []
+    gated(gate, matrices=matrix(SPILL + np.array([[0, 0.05], [0, 0]]), name="mine"))
+    (note,) = get_notes(events)
+    assert note.code == "gates.other_compensation"
+    assert "mine" in note.text
+    assert "0.05" in note.text
+
+
+def test_channels_that_were_compensated_before_are_taken_as_they_are(tmp_path):
+    values = np.random.default_rng(0).normal(0, 1000, (500, 2)).astype(np.float32)
+    adata = read_fcs(write_fcs(tmp_path / "x.fcs", values, channels=["Comp-FITC-A", "Comp-PE-A"]))
+    path = tmp_path / "w.wsp"
+    path.write_text(workspace(sample(population("p", rectangle(dimension("Comp-FITC-A", 0))), name="x.fcs")))
+    apply_gates(adata, gates=path)
+    np.testing.assert_array_equal(adata.obsm["gates"][:, 0], values[:, 0] >= 0)
+    assert adata.uns["gates_compensation"] == {"name": "none", "source": "none"}
+
+
+def test_compensated_events_without_raw_ones_are_refused(events, gated):
+    events.layers["compensated"] = events.X.copy()
+    gate = population("p", rectangle(dimension("FITC-A", 0)))
+    with pytest.raises(InputError, match="no longer as they were read"):
+        gated(gate)
+    events.layers["raw"] = events.X.copy()
+    assert gated(gate)["p"].any()
+
+
+def test_spectral_least_squares_and_two_matrices(gated, values):
+    tall = np.array([[1, 0.4]])
+    got = gated(population("p", rectangle(dimension("Comp-FITC-A", 5000))), matrices=matrix(tall, extra='spectral="1"'))
+    raw = np.column_stack([values["FITC-A"], values["PE-A"]])
+    expected, *_ = np.linalg.lstsq(tall.T, raw.T, rcond=None)
+    np.testing.assert_array_equal(got["p"], expected[0] >= 5000)
+    weighted = matrix(tall, extra='spectral="1" weightOptAlgorithmType="WLSM"')
+    with pytest.raises(InputError, match="WLSM"):
+        gated(population("p", rectangle(dimension("FITC-A", 5000))), matrices=weighted)
+    with pytest.raises(InputError, match="several compensation matrices"):
+        gated(population("p", rectangle(dimension("Comp-PE-A", 0))), matrices=matrix() + matrix(name="N"))
+    second = gated(
+        population("p", rectangle(dimension("Comp2-PE-A", 5000))),
+        matrices=matrix() + matrix(np.eye(2), prefix="Comp2-"),
+    )
+    np.testing.assert_array_equal(second["p"], values["PE-A"] >= 5000)
+
+
+@pytest.mark.parametrize("inside", [1, 0])
+def test_inside_and_outside(gated, values, inside):
+    square = [(1000, 1000), (9000, 1000), (9000, 9000), (1000, 9000)]
+    got = gated(
+        population("top", rectangle(dimension("FSC-A", 3000)),
+            population("r", rectangle(dimension("FITC-A", 1000, 9000), dimension("PE-A", 1000, 9000), inside=inside)),
+            population("p", polygon("FITC-A", "PE-A", square, inside=inside)),
+        ),
+        scales=scale("FITC-A") + scale("PE-A"),
+    )  # fmt: skip
+    x, y = values["FITC-A"], values["PE-A"]
+    within = (x >= 1000) & (x < 9000) & (y >= 1000) & (y < 9000)
+    expected = (values["FSC-A"] >= 3000) & (within == bool(inside))
+    np.testing.assert_array_equal(got["top > r"], expected)
+    np.testing.assert_array_equal(got["top > p"], expected)
+
+
+def test_booleans_of_gates_that_come_later_and_have_slashes_in_their_names(gated, values):
+    got = gated(
+        boolean("Not", "rest", "A/A+", "B"),
+        boolean("And", "both", "A/A+", "B", children=population("high", rectangle(dimension("FSC-A", 10000)))),
+        boolean("Or", "any", "A/A+", "B"),
+        population("A", rectangle(dimension("FSC-A", 0)), population("A+", rectangle(dimension("FITC-A", 9000)))),
+        population("B", rectangle(dimension("PE-A", 9000))),
+        population("CD4+/CD8-", rectangle(dimension("PE-A", 1))),
+    )
+    a, b = (values["FSC-A"] >= 0) & (values["FITC-A"] >= 9000), values["PE-A"] >= 9000
+    np.testing.assert_array_equal(got["both"], a & b)
+    np.testing.assert_array_equal(got["both > high"], a & b & (values["FSC-A"] >= 10000))
+    np.testing.assert_array_equal(got["any"], a | b)
+    np.testing.assert_array_equal(got["rest"], ~(a | b))
+    np.testing.assert_array_equal(got["CD4+/CD8-"], values["PE-A"] >= 1)
+    for node, said in (
+        (boolean("Not", "n", "nowhere"), "no such gate"),
+        (boolean("And", "n"), "refers to no gate"),
+        (boolean("Or", "n", "m") + boolean("Or", "m", "n"), "refers to itself"),
+    ):
+        with pytest.raises(InputError, match=said):
+            gated(node)
+
+
+def test_siblings_of_one_name_stay_apart(gated, values):
+    got = gated(
+        population("T", rectangle(dimension("PE-A", 0)), population("x", rectangle(dimension("FSC-A", 9000)))),
+        population("T", rectangle(dimension("PE-A", 9000)), population("x", rectangle(dimension("FSC-A", 15000)))),
+    )
+    assert list(got) == ["T", "T > x", "T #2", "T #2 > x"]
+    np.testing.assert_array_equal(got["T #2 > x"], (values["PE-A"] >= 9000) & (values["FSC-A"] >= 15000))
+
+
+@pytest.mark.parametrize("minor_first", [False, True])
+@pytest.mark.parametrize("angle", [0.0, 0.6, np.pi / 2, 2.5])
+def test_ellipses_at_any_angle(gated, values, angle, minor_first):
+    # FlowJo writes ellipses on 256 channels of the axis; here the axis runs from -1000 to 24600
+    center, long, short = np.array([120.0, 110.0]), 60.0, 25.0
+    along = np.array([np.cos(angle), np.sin(angle)])
+    across = np.array([-along[1], along[0]])
+    focus = np.sqrt(long**2 - short**2) * along
+    edge = [center + long * along, center - long * along, center + short * across, center - short * across]
+    edge = edge[2:] + edge[:2] if minor_first else edge
+    axis = 'linear transforms:minRange="-1000" transforms:maxRange="24600" gain="1"'
+    got = gated(
+        population("e", ellipse("FITC-A", "PE-A", [tuple(center - focus), tuple(center + focus)], [*map(tuple, edge)])),
+        scales=scale("FITC-A", axis) + scale("PE-A", axis),
+    )["e"]
+    at = (np.column_stack([values["FITC-A"], values["PE-A"]]) + 1000) / 25600 * 256 - center
+    distance = (at @ along / long) ** 2 + (at @ across / short) ** 2
+    # FlowKit draws 128 corners: only events within a thousandth of the edge may differ
+    clear = np.abs(distance - 1) > 3e-3
+    np.testing.assert_array_equal(got[clear], distance[clear] < 1)
+    assert clear.mean() > 0.99
+
+
+def test_a_circle_has_one_focus(gated, values):
+    edge = [(160.0, 100.0), (40.0, 100.0), (100.0, 160.0), (100.0, 40.0)]
+    axis = 'linear transforms:minRange="0" transforms:maxRange="25600" gain="1"'
+    got = gated(
+        population("c", ellipse("FITC-A", "PE-A", [(100, 100), (100, 100)], edge)),
+        scales=scale("FITC-A", axis) + scale("PE-A", axis),
+    )["c"]
+    distance = np.hypot(values["FITC-A"] / 100 - 100, values["PE-A"] / 100 - 100) / 60
+    clear = np.abs(distance - 1) > 2e-3
+    np.testing.assert_array_equal(got[clear], distance[clear] < 1)
+
+
+def test_an_edge_at_the_end_of_the_scale_is_open_and_one_inside_is_not(gated, values):
+    # the low end of this biex scale is -1636.3
+    got = gated(
+        population("open", rectangle(dimension("Comp-FITC-A", -1640, 1000))),
+        population("drawn", rectangle(dimension("Comp-FITC-A", -1600, 1000))),
+        population("log", rectangle(dimension("PE-A", 10, 5000))),
+        matrices=matrix(np.array([[1, 0], [0.5, 1]])),
+        scales=scale("Comp-FITC-A", BIEX) + scale("PE-A", 'log transforms:offset="10" transforms:decades="4"'),
+    )
+    x = values["FITC-A"] - 0.5 * values["PE-A"]
+    assert (x < -1700).any()
+    np.testing.assert_array_equal(got["open"], x < 1000)
+    np.testing.assert_array_equal(got["drawn"], (x >= -1600) & (x < 1000))
+    np.testing.assert_array_equal(got["log"], values["PE-A"] < 5000)
+
+
+def test_time_gates_count_seconds_as_flowjo_does(gated, values):
+    # 4,000 ticks in 60 s: FlowJo divides the length of the run by the ticks, whatever $TIMESTEP says
+    got = gated(
+        population("t", rectangle(dimension("Time", 15, 45))),
+        scales=scale("Time", 'linear transforms:minRange="0" transforms:maxRange="60" gain="0.015"'),
+    )["t"]
+    seconds = np.arange(4000) * 0.015
+    np.testing.assert_array_equal(got, (seconds >= 15) & (seconds < 45))
+
+
+def test_two_axes_of_one_channel(gated, values):
+    points = [(0, 0), (10000, 0), (10000, 10000), (0, 10000)]
+    got = gated(population("p", polygon("FITC-A", "FITC-A", points)), scales=scale("FITC-A"))["p"]
+    np.testing.assert_array_equal(got, (values["FITC-A"] > 0) & (values["FITC-A"] < 10000))
+
+
+@pytest.mark.parametrize(
+    ("node", "parts", "said"),
+    [
+        (population("Q", shape("CurlyQuad", dimension("FITC-A", 1))), {}, "Q is a CurlyQuad"),
+        (population("Q", "<Gate/>"), {}, "Q is a population without a shape"),
+        ('<ClusterNode name="k"><Gate/></ClusterNode>', {}, "'k' is a ClusterNode"),
+        (
+            population("p", polygon("FITC-A", "PE-A", [(0, 0), (1, 0), (1, 1)])),
+            {},
+            "p cannot be drawn on the axis FITC",
+        ),
+        (
+            population("p", polygon("FITC-A", "FSC-A", [(0, 0), (1, 0), (1, 1)])),
+            {"scales": scale("FITC-A", "miltenyi") + scale("FSC-A")},
+            "p cannot be drawn on the axis FITC",
+        ),
+        (
+            population("p", rectangle(dimension("ratio", 1))),
+            {"extra": '<DerivedParameters><DerivedParameter name="ratio"/></DerivedParameters>'},
+            "'ratio', a parameter that FlowJo derived",
+        ),
+        (population("p", rectangle(dimension("BV421-A", 1))), {}, "lacks: BV421-A"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_named(events, gated, node, parts, said):
+    deep = population("top", rectangle(dimension("FSC-A", 0)), node)
+    with pytest.raises(InputError, match=said):
+        gated(deep, **parts)
+    assert "gates" not in events.obsm
+
+
+def test_an_undocumented_scale_does_not_hinder_a_rectangle(gated, values):
+    got = gated(population("p", rectangle(dimension("FITC-A", 100))), scales=scale("FITC-A", "miltenyi"))
+    np.testing.assert_array_equal(got["p"], values["FITC-A"] >= 100)
+
+
+def test_flowjo_before_10_is_refused(events, tmp_path):
+    path = tmp_path / "old.wsp"
+    path.write_text(workspace(sample(name="tube.fcs"), version="9.3.2"))
+    with pytest.raises(InputError, match=r"FlowJo 9\.3\.2 wrote it"):
+        apply_gates(events, gates=path)
+
+
+def test_a_broken_gate_of_another_sample_does_no_harm(events, tmp_path, values):
+    bad = sample(population("Q", shape("CurlyQuad", dimension("FITC-A", 1))), name="other.fcs")
+    good = sample(population("p", rectangle(dimension("FITC-A", 9))), name="tube.fcs")
+    path = tmp_path / "w.wsp"
+    path.write_text(workspace(bad, good))
+    apply_gates(events, gates=path)
+    np.testing.assert_array_equal(events.obsm["gates"][:, 0], values["FITC-A"] >= 9)
+
+
+class TestCounts:
+    GATE = rectangle(dimension("FITC-A", 5000))
+
+    def test_equal_and_near_counts_are_told(self, events, gated, values):
+        n = int((values["FITC-A"] >= 5000).sum())
+        gated(population("p", self.GATE, count=n), population("q", self.GATE), count=4000)
+        assert list(events.uns["gates"]["stored"]) == [n, -1]
+        assert [note.text for note in get_notes(events)] == [
+            "Each of 1 gates holds exactly as many events as FlowJo stored."
+        ]
+        gated(population("p", self.GATE, count=n), population("q", self.GATE, count=n + 3), count=4000)
+        assert (
+            f"1 of 2 gates hold exactly as many events as FlowJo stored; worst: q, {n} here"
+            in get_notes(events)[-1].text
+        )
+
+    def test_a_gate_that_is_empty_here_and_was_not_in_flowjo_is_refused(self, events, gated):
+        empty = population("top", self.GATE, population("p", rectangle(dimension("PE-A", 1e6)), count=300), count=-1)
+        with pytest.raises(InputError, match="far from as many") as caught:
+            gated(empty, count=4000)
+        assert "top > p: 0 here, 300 in FlowJo" in caught.value.why
+        assert "gates" not in events.obsm
+        gated(empty, count=4000, check=False)
+        assert get_notes(events)[-1].code == "gates.counts"
+
+    def test_a_wrong_matrix_is_found_out(self, gated, values):
+        gate = rectangle(dimension("Comp-FITC-A", None, 0))
+        n = int((values["Comp-FITC-A"] < 0).sum())
+        gated(population("neg", gate, count=n), count=4000, matrices=matrix())
+        with pytest.raises(InputError, match="far from as many"):
+            gated(population("neg", gate, count=n), count=4000, matrices=matrix(np.array([[1, 0.4], [0.9, 1]])))
+
+    def test_a_stored_zero_is_no_count(self, events, gated):
+        gated(population("p", self.GATE, count=0), count=4000)
+        assert [(note.code, note.count) for note in get_notes(events)] == [("gates.counts", 1)]
+
+    def test_other_events_are_said_and_not_compared(self, events, gated):
+        gated(population("p", rectangle(dimension("PE-A", 1e6)), count=300), count=9000)
+        assert [(note.code, note.count) for note in get_notes(events)] == [("gates.other_events", -5000)]
+
+
+class TestSample:
+    def pick(self, events, tmp_path, *others: dict[str, str], **named: str) -> float:
+        """Gate with one candidate per dictionary of keywords; return the lower edge of the one that was taken."""
+        made = [
+            sample(population("p", rectangle(dimension("FSC-A", 1000 * (i + 1)))), name=f"S{i}", words=words)
+            for i, words in enumerate(others)
+        ]
+        path: Path = tmp_path / "w.wsp"
+        path.write_text(workspace(*made))
+        apply_gates(events, gates=path, **named)
+        inside = events.obsm["gates"][:, 0]
+        return 1000 * round(float(np.asarray(events.X)[inside, 0].min()) / 1000)
+
+    @pytest.mark.parametrize(
+        ("words", "said"), [({"GUID": "G-1"}, "GUID"), ({"TUBE NAME": "T7"}, "tube name"), (ACQUIRED, "event count")]
+    )
+    def test_found_by_keyword_and_noted(self, events, tmp_path, words, said):
+        assert self.pick(events, tmp_path, {"GUID": "g-2", "TUBE NAME": "T8"}, words) == 2000
+        (note,) = get_notes(events)
+        assert note.code == "gates.sample_by_keyword"
+        assert said in note.text
+
+    def test_one_file_name_in_several_folders_is_told_apart_by_what_was_acquired(self, events, tmp_path):
+        same = {"$FIL": "raw.fcs"}
+        assert self.pick(events, tmp_path, same | {"GUID": "g-2"}, same | {"GUID": "g-1"}) == 2000
+        assert self.pick(events, tmp_path, same | {"$TOT": "9"}, same | ACQUIRED) == 2000
+        with pytest.raises(InputError, match="several samples"):
+            self.pick(events, tmp_path, same, same)
+
+    def test_ambiguous_or_missing_is_refused_with_what_is_there(self, events, tmp_path):
+        with pytest.raises(InputError) as caught:
+            self.pick(events, tmp_path, {"TUBE NAME": "T7"}, {"TUBE NAME": "T7"}, {"$TOT": "4000"})
+        assert caught.value.why == "its 3 samples are: S0, S1, S2"
+
+    def test_a_name_that_was_given_is_the_only_one_tried(self, events, tmp_path):
+        with pytest.raises(InputError, match="no sample called 'S9'"):
+            self.pick(events, tmp_path, {"GUID": "g-1"}, {}, sample_name="S9")
+        assert self.pick(events, tmp_path, {"GUID": "g-1"}, {}, sample_name="s1.fcs") == 2000
+
+    def test_by_the_file_the_gates_were_drawn_on(self, events, tmp_path):
+        path = tmp_path / "w.wsp"
+        gate = population("p", rectangle(dimension("FSC-A", 1000)))
+        path.write_text(workspace(sample(name="x"), sample(gate, name="y", uri="file:/D:/my%20data/tube.fcs")))
+        apply_gates(events, gates=path)
+        assert events.obsm["gates"].shape == (4000, 1)
+        assert get_notes(events) == []
