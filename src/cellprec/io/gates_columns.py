@@ -161,18 +161,23 @@ def columns_of(
     place = {label.replace("/", "_"): i for i, label in enumerate(labels)} | {n: i for i, n in enumerate(labels)}
     n_events = values.shape[0]
     made = {name: np.empty(n_events) for name in found}
-    weights: dict[str, tuple[list[int], NDArray[np.float64]]] = {}
+    dyes: dict[int, list[str]] = {}
     for name, where in found.items():
         if where.matrix is not None:
-            inverse = np.asarray(np.linalg.pinv(where.matrix.matrix), dtype=np.float64)
-            weights[name] = ([place[d] for d in where.matrix.detectors], inverse[:, where.row])
+            dyes.setdefault(id(where.matrix), []).append(name)
+    plans = []
+    for names in dyes.values():
+        matrix = found[names[0]].matrix
+        if matrix is not None:
+            weights = np.linalg.pinv(matrix.matrix)[:, [found[name].row for name in names]]
+            plans.append((names, [place[d] for d in matrix.detectors], weights))
     for start in range(0, n_events, _ROWS):
         rows = slice(start, start + _ROWS)
-        block = np.asarray(values[rows], dtype=np.float64)
+        block = np.asarray(values[rows])
+        for names, detectors, weights in plans:
+            for name, column in zip(names, (block[:, detectors].astype(np.float64) @ weights).T, strict=True):
+                made[name][rows] = column
         for name, where in found.items():
-            if name in weights:
-                detectors, weight = weights[name]
-                made[name][rows] = block[:, detectors] @ weight
-            else:
-                made[name][rows] = block[:, where.channel] * scale.get(name, 1.0)
+            if where.matrix is None:
+                made[name][rows] = block[:, where.channel] * np.float64(scale.get(name, 1.0))
     return made

@@ -18,7 +18,7 @@ from cellprec.io.gates_columns import (
     find_dimensions,
     read_matrices,
 )
-from cellprec.io.gates_flowkit import DATA_TYPE, GATING, Gated, evaluate, flowkit_sample, read_flat_workspace
+from cellprec.io.gates_flowkit import DATA_TYPE, GATING, Gated, draw, read_flat_workspace
 from cellprec.io.gates_match import Candidate, file_keywords
 from cellprec.io.gates_shapes import flatten
 from cellprec.notes import add_note
@@ -93,7 +93,7 @@ def gate_by_workspace(
     scales = _scales(sample)
     clock = _clock(adata, scales, found)
     columns = columns_of(values, found, labels=labels, scale=clock)
-    inside = _draw(shapes, columns, scales, gates, n_events=values.shape[0])
+    inside = _draw(shapes, columns, scales, gates)
     used = list(dict.fromkeys(where.matrix for where in found.values() if where.matrix is not None))
     return _gated(tree, inside, gates), int(node.get("count", -1)), used
 
@@ -193,19 +193,17 @@ def _draw(
     columns: Mapping[str, NDArray[np.float64]],
     scales: Mapping[str, Any],
     gates: Path,
-    *,
-    n_events: int,
 ) -> dict[int, NDArray[np.bool_]]:
     """Say of each shape by itself which events lie in it."""
     if not shapes:
         return {}
     document, used = flatten(shapes, scales, gates=gates)
-    table = np.column_stack([columns[name] for name in used])
-    sample = flowkit_sample(table, channels=[f"d{i}" for i in range(len(used))])
     strategy = read_flat_workspace(document, gates=gates)
-    result = evaluate(strategy, sample, gates=gates, n_events=n_events)
-    drawn = dict(zip(result.names, result.events, strict=True))
-    return {id(population): drawn[f"g{i}"] for i, population in enumerate(shapes)}
+    place = {f"d{i}": name for i, name in enumerate(used)}
+    drawn = {}
+    for number, population in enumerate(shapes):
+        drawn[id(population)] = draw(strategy, f"g{number}", lambda column: columns[place[column]], gates=gates)
+    return drawn
 
 
 def _gated(tree: Sequence[Population], inside: Mapping[int, NDArray[np.bool_]], gates: Path) -> Gated:
