@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Rows = range | NDArray[np.int64]
 TABLE_BITS = 16
+WORD_ROWS = 1 << 13
 # whole numbers up to here are floats of 32 and of 64 bits
 EXACT_32 = 1 << 24
 EXACT_64 = 1 << 53
@@ -119,7 +120,11 @@ def _blocks(
     """Yield blocks of the file: where their events go in the result, which of the block they are, all their values."""
     bits = layout.event_bits
     if not bits:
-        yield slice(None), np.asarray(rows), np.ascontiguousarray(read_words(source, layout)[:, list(columns)].T)
+        table = read_words(source, layout)
+        wanted = np.asarray(rows)
+        for start in range(0, len(wanted), WORD_ROWS):
+            part = table[wanted[start : start + WORD_ROWS]][:, list(columns)]
+            yield slice(start, start + len(part)), slice(None), np.ascontiguousarray(part.T)
         return
     decode = decoder(source, layout, columns)
     packed = any(parameter.bits % 8 for parameter in layout.parameters)

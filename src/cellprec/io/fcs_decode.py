@@ -48,7 +48,9 @@ def native_float(source: FcsSource, layout: Layout) -> np.dtype[Any] | None:
 def read_words(source: FcsSource, layout: Layout) -> NDArray[np.float64]:
     """Return the values of a DATA segment of delimited text, events × all channels."""
     wanted = layout.n_events * len(layout.parameters)
-    values: list[NDArray[np.float64]] = []
+    # the words were counted when the layout was read: this many are there
+    found = np.empty(wanted)
+    held = 0
     rest = b""
     # a word takes many times its letters as an object
     step = 1 << 16
@@ -59,10 +61,11 @@ def read_words(source: FcsSource, layout: Layout) -> NDArray[np.float64]:
         rest = b""
         if at + step < layout.n_bytes and tokens and not words[-1:].isspace():
             rest = tokens.pop()
-        values.append(_numbers(source, tokens))
-    found = np.concatenate(values) if values else np.empty(0)
-    if len(found) != wanted:
-        complete = len(found) // len(layout.parameters)
+        values = _numbers(source, tokens)
+        found[held : held + len(values)] = values[: max(wanted - held, 0)]
+        held += len(values)
+    if held != wanted:
+        complete = held // len(layout.parameters)
         raise source.error(
             f"the text data hold {complete:,} complete events, {layout.n_events:,} are announced",
             why="events must not be lost or made up",

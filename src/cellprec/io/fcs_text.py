@@ -73,7 +73,9 @@ def _primary(source: FcsSource, segments: Segments) -> tuple[dict[str, str], lis
     delimiter = raw[:1]
     room = min(max(segments.data[0] - last - 1, 0) or SEARCHED, SEARCHED)
     after = source.read(last + 1, room)
-    if not raw[1:].rstrip(BLANK.encode()).endswith(delimiter) and delimiter in after:
+    # where DATA begins right here, what follows is an event, even if it looks like text
+    ends = last + 1 in (segments.data[0], whole(keywords.get("$BEGINDATA")))
+    if not ends and not raw[1:].rstrip(BLANK.encode()).endswith(delimiter) and delimiter in after:
         # too early: the closing delimiter comes before anything that is not text
         longer = raw + after[: after.index(delimiter) + 1]
         if segments.data[0] > last + 1:
