@@ -100,12 +100,20 @@ def test_parameters_come_from_all_samples_and_from_kept_events_only() -> None:
 @given(
     values=st.lists(st.floats(-1e4, 2.6e5, width=32), min_size=2, max_size=30),
     width=st.floats(0, 2),
-    kind=st.sampled_from(["logicle", "arcsinh", "linear", "none"]),
+    kind=st.sampled_from(["logicle", "biexponential", "arcsinh", "linear", "none"]),
 )
 def test_forth_and_back_and_order_is_kept(values: list[float], width: float, kind: str) -> None:
     adata = events({"c": ("fluorescence", np.array(values))})
     parameters = pd.DataFrame(
-        {"transform": [kind], "t": 262144.0, "m": 4.5, "w": width, "a": 0.0, "cofactor": 5.0}, index=["c"]
+        {
+            "transform": [kind],
+            "t": 262144.0,
+            "m": 4.5,
+            "w": -(10**width) if kind == "biexponential" else width,
+            "a": 0.0,
+            "cofactor": 5.0,
+        },
+        index=["c"],
     )
     before = adata.X[:, 0].astype(float)
     transform(adata, parameters=parameters)
@@ -183,3 +191,106 @@ def test_with_the_linear_layer_it_can_be_done_again(tmp_path: object) -> None:
     np.testing.assert_array_equal(adata.X, once)
     adata.write_h5ad(tmp_path / "a.h5ad")  # type: ignore[operator]
     assert anndata.read_h5ad(tmp_path / "a.h5ad").var["transform"].tolist() == ["logicle"]  # type: ignore[operator]
+
+
+def test_one_badly_compensated_sample_does_not_widen_the_scale_of_all() -> None:
+    rng = np.random.default_rng(1)
+    names = np.repeat(["a", "b", "c", "d"], 1000)
+    noise = rng.normal(0, 300, 4000)
+    good = estimate_transform(events({"CD3": ("fluorescence", noise)}, samples=names)).loc["CD3", "w"]
+    bad = np.where(names == "b", noise * 100, noise)
+    adata = events({"CD3": ("fluorescence", bad)}, samples=names)
+    assert estimate_transform(adata).loc["CD3", "w"] == pytest.approx(good, abs=0.03)
+    (note,) = get_notes(adata)
+    assert (note.code, note.sample) == ("events.deep_negatives", "b")
+
+
+def test_samples_count_alike_and_their_order_does_not() -> None:
+    rng = np.random.default_rng(2)
+    depth = {"a": 100, "b": 300, "c": 900}
+    size = {"a": 20_000, "b": 500, "c": 500}
+    names = np.concatenate([np.repeat(k, n) for k, n in size.items()])
+    noise = rng.normal(0, 1, len(names)) * np.array([depth[k] for k in names])
+    once = estimate_transform(events({"CD3": ("fluorescence", noise)}, samples=names)).loc["CD3", "w"]
+    assert once == pytest.approx((4.5 - np.log10(262144 / (1.96 * 300))) / 2, abs=0.05)
+    order = rng.permutation(len(names))
+    again = estimate_transform(events({"CD3": ("fluorescence", noise[order])}, samples=names[order])).loc["CD3", "w"]
+    assert again == pytest.approx(once, abs=1e-12)
+
+
+def test_a_subsample_of_the_study_gives_nearly_the_same_scale() -> None:
+    rng = np.random.default_rng(3)
+    names = np.repeat(["a", "b"], 20_000)
+    adata = events({"CD3": ("fluorescence", rng.normal(50, 300, 40_000))}, samples=names)
+    whole = estimate_transform(adata).loc["CD3", "w"]
+    part = estimate_transform(adata[rng.choice(40_000, 4000, replace=False)].copy()).loc["CD3", "w"]
+    assert part == pytest.approx(whole, abs=0.02)
+
+
+def test_one_wild_value_does_not_stretch_the_scale() -> None:
+    adata = events({"CD3": ("fluorescence", np.r_[STAIN, 1e9, np.inf])}, top=1024.0)
+    assert estimate_transform(adata).loc["CD3", "t"] == pytest.approx(STAIN.max(), rel=1e-6)
+
+
+def test_the_biexponential_is_the_logicle_of_the_same_decades() -> None:
+    raw = events({"CD3": ("fluorescence", STAIN), "CD4": ("mass", np.abs(STAIN))})
+    adata = raw.copy()
+    parameters = estimate_transform(adata, method="biexponential")
+    assert parameters["transform"].tolist() == ["biexponential", "arcsinh"]
+    # FlowJo's own default for 18 bits
+    assert parameters.loc["CD3", "m"] == pytest.approx(4.41854, abs=1e-5)
+    transform(adata, parameters=parameters)
+    np.testing.assert_allclose(inverse_transform(adata), raw.X, rtol=1e-4, atol=0.05)
+    width = (4.41854 - np.log10(262144 / abs(np.quantile(STAIN[STAIN < 0], 0.05)))) / 2
+    same = transforms.logicle(raw.X[:, 0].astype(float), None, t=262144, m=4.41854, w=width, a=0)
+    # FlowJo puts zero on a whole channel of 4096 and divides by 4097
+    assert np.abs(adata.X[:, 0] - same).max() < 0.001
+
+
+def test_an_estimated_cofactor_is_that_of_the_noise_or_the_usual_one_with_a_note() -> None:
+    rng = np.random.default_rng(4)
+    bright = np.r_[np.zeros(3000), 2e4 * np.exp(rng.normal(0, 0.3, 3000))] + rng.normal(0, 150, 6000)
+    adata = events(
+        {
+            "CD3": ("fluorescence", bright),
+            "CD4": ("fluorescence", rng.normal(0, 150, 6000)),
+            "CD8": ("mass", np.abs(bright)),
+        },
+        samples=np.tile(["a", "b"], 3000),
+    )
+    parameters = estimate_transform(adata, method="arcsinh")
+    assert parameters["transform"].tolist() == ["arcsinh"] * 3
+    assert parameters.loc["CD3", "cofactor"] == pytest.approx(150 / 0.3, rel=0.2)
+    assert parameters["cofactor"].tolist()[1:] == [150, 5]
+    assert codes(adata) == ["events.cofactor_unknown"]
+    assert estimate_transform(adata, method="arcsinh", cofactor=7)["cofactor"].tolist() == [7, 7, 7]
+
+
+def test_a_method_that_does_not_exist_or_has_no_cofactor_is_refused() -> None:
+    adata = events({"a": ("fluorescence", STAIN)})
+    with pytest.raises(UsageError, match="hyperlog"):
+        estimate_transform(adata, method="hyperlog")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="cofactor"):
+        estimate_transform(adata, method="biexponential", cofactor=5)
+    with pytest.raises(UsageError, match="cofactor"):
+        estimate_transform(adata, cofactor=np.nan)
+
+
+def test_many_events_are_scaled_as_one_by_one() -> None:
+    rng = np.random.default_rng(5)
+    n = 40_000
+    raw = events(
+        {
+            "a": ("fluorescence", rng.normal(0, 300, n)),
+            "b": ("scatter", rng.uniform(0, 2e5, n)),
+            "c": ("mass", rng.gamma(1, 50, n)),
+        }
+    )
+    parameters = estimate_transform(raw)
+    whole = raw.copy()
+    transform(whole, parameters=parameters)
+    rows = rng.choice(n, 50, replace=False)
+    for row in rows:
+        one = raw[[row]].copy()
+        transform(one, parameters=parameters)
+        np.testing.assert_array_equal(one.X[0], whole.X[row])
