@@ -212,6 +212,15 @@ def test_beads_are_left_out_and_dropped_events_do_not_weigh() -> None:
     assert debarcode_table(pool.adata)["events"].sum() == (keep[100:]).sum()
 
 
+def test_neither_the_order_of_events_nor_that_of_the_key_matters() -> None:
+    pool, key = Pool(scheme(samples=12), doublets=0.3), scheme(samples=12)
+    order = np.random.default_rng(1).permutation(pool.adata.n_obs)
+    shuffled = pool.adata[order].copy()
+    debarcode(pool.adata, key=key)
+    debarcode(shuffled, key=key.iloc[::-1, ::-1])
+    np.testing.assert_array_equal(shuffled.obs["debarcoded_sample"].astype(str), pool.called[order])
+
+
 def test_cutoffs_may_be_given_for_each_sample() -> None:
     pool, key = Pool(scheme(samples=2)), scheme(samples=2)
     debarcode(pool.adata, key=key, cutoff={"S00": 0.2, "S01": 1.0}, max_distance=None)

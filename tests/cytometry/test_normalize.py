@@ -8,6 +8,8 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cellprec.cytometry.masses import channel_masses
 from cellprec.cytometry.normalize import normalize_beads
@@ -160,6 +162,26 @@ def test_few_beads_still_bring_runs_together(beads: int) -> None:
     one, other = Acquisition(gain=0.5, beads=beads, stuck=3, pairs=1), Acquisition(beads=beads, seed=1, pairs=1)
     normalized(one=one, other=other)
     assert spread(one, other) < 0.05
+
+
+@given(gain=st.floats(0.3, 4.0), seed=st.integers(0, 3))
+@settings(max_examples=10, deadline=None)
+def test_a_run_and_the_same_run_at_another_gain_become_the_same(gain: float, seed: int) -> None:
+    run = Acquisition(cells=500, beads=100, stuck=10, drift=linear, seed=seed).adata
+    louder = run.copy()
+    louder.X[:, 2:] *= gain
+    normalize_beads({"run": run, "louder": louder})
+    np.testing.assert_allclose(louder.X, run.X, rtol=1e-4)
+
+
+def test_without_dna_channels_beads_are_found_by_their_metals_and_it_is_said() -> None:
+    one, other = Acquisition(gain=0.5), Acquisition(seed=1)
+    for run in (one, other):
+        run.adata = run.adata[:, :-2].copy()
+    normalized(one=one, other=other)
+    assert spread(one, other) < 0.05
+    assert one.adata.obs["bead"][one.kind == "cell"].sum() == 0
+    assert "events.no_dna" in codes(one)
 
 
 def test_other_channels_and_the_raw_values_stay_and_all_mass_channels_share_the_factor() -> None:

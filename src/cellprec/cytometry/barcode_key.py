@@ -53,7 +53,7 @@ def read_key(adata: AnnData, *, key: pd.DataFrame) -> BarcodeKey:
     Raises StudyError with everything that is wrong at once.
 
     >>> import anndata
-    >>> adata = anndata.AnnData(shape=(0, 3), var=pd.DataFrame({"channel": ["Pd102Di", "Pd104Di", "Pd105Di"]}))
+    >>> adata = anndata.AnnData(shape=(0, 3), var=pd.DataFrame(index=["Pd102Di", "Pd104Di", "Pd105Di"]))
     >>> read_key(adata, key=pd.DataFrame([[1, 0, 1], [0, 1, 1]], index=["A", "B"], columns=["102", "104", "105"]))[:2]
     (('A', 'B'), (5, 6))
     """

@@ -21,6 +21,7 @@ _DARKEST: Final = 0.1
 _LOOSEST: Final = 0.35
 _FEWEST: Final = 8
 _LOCAL: Final = 101
+_SAMPLED: Final = 1000
 # a run whose ends hold fewer beads than this on each side takes them all
 _SHORTEST: Final = 25
 
@@ -97,7 +98,7 @@ def rolling_median(values: Floats, *, window: int) -> Floats:
 
 def _of_one_profile(profile: Floats) -> NDArray[np.bool_] | None:
     """Which candidates share the proportions found most densely; None where no proportions are shared."""
-    sampled = profile[:: max(1, len(profile) // 4000)]
+    sampled = profile[:: max(1, len(profile) // _SAMPLED)]
     tree = cKDTree(sampled)
     near = max(_FEWEST, len(sampled) // 4)
     distances, _ = tree.query(sampled, k=min(near, len(sampled)))

@@ -128,8 +128,7 @@ def normalize_beads(
         raise StudyError(problems, what="the runs cannot be brought to one sensitivity by their beads")
     usable = [run for run in runs if run.name not in short]
     for run in usable:
-        run.window = window or _choose_window(run.ordered.mean(axis=1))
-        run.smooth = rolling_median(run.ordered, window=run.window)
+        run.window, run.smooth = _smooth(run.ordered, window=window)
     target = _target(usable, baseline=baseline) if usable else np.empty(0)
     several = usable and (by_mass == "always" or (by_mass == "auto" and _depends_on_mass(usable, target=target)))
     rows = [_write(run, target=target, several=bool(several)) for run in usable]
@@ -168,14 +167,28 @@ def _judge_call(
             raise UsageError(what, where=f"sample {name}", fix="start again from the file to normalize it otherwise")
 
 
-def _choose_window(level: Floats) -> int:
+def _smooth(logs: Floats, *, window: int | None) -> tuple[int, Floats]:
+    """Return the running level of each bead channel, and the window used for what all channels share.
+
+    What the channels share and how they differ are smoothed apart: the latter changes slowly if at all.
+    """
+    shared = logs.mean(axis=1, keepdims=True)
+    own = logs - shared
+    wide = window or _choose_window(shared)
+    smooth = rolling_median(shared, window=wide) + rolling_median(own, window=window or _choose_window(own))
+    # the medians of the whole run are met exactly
+    return wide, smooth + np.median(logs - smooth, axis=0)
+
+
+def _choose_window(values: Floats) -> int:
     """The widest window whose running median over every other bead foretells the beads between as well as any."""
-    seen, left = level[::2], level[1::2]
-    places = np.arange(len(level))
+    seen, left = values[::2], values[1::2]
+    before = np.arange(len(left))
+    after = np.minimum(before + 1, len(seen) - 1)
     errors = {}
     for window in _WINDOWS:
-        smooth = rolling_median(seen[:, None], window=max(3, window // 2))[:, 0]
-        errors[window] = np.abs(left - np.interp(places[1::2], places[::2], smooth))
+        smooth = rolling_median(seen, window=max(3, window // 2))
+        errors[window] = np.abs(left - (smooth[before] + smooth[after]) / 2).mean(axis=1)
     best = min(errors, key=lambda w: float(errors[w].mean()))
     for window in _WINDOWS:
         worse = errors[window] - errors[best]
