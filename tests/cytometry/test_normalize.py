@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cellprec.cytometry.beads import rolling_median
 from cellprec.cytometry.masses import channel_masses
 from cellprec.cytometry.normalize import normalize_beads
 from cellprec.errors import StudyError, UsageError
@@ -155,6 +156,16 @@ def test_beads_are_told_from_cells_beads_on_cells_and_pairs_of_beads() -> None:
     assert alone[run.kind != "bead"].sum() == 0
     assert held[run.kind != "cell"].mean() > 0.99
     assert held[run.kind == "cell"].sum() == 0
+
+
+@pytest.mark.parametrize("n", [1, 2, 26, 51, 100, 300])
+@pytest.mark.parametrize("window", [3, 25, 101, 1001])
+def test_the_running_median_narrows_towards_the_ends(n: int, window: int) -> None:
+    values = np.random.default_rng(n).normal(size=(n, 2))
+    half = min(window // 2, n)
+    for i, found in enumerate(rolling_median(values, window=window)):
+        reach = max(min(half, i, n - 1 - i), min(half, 25))
+        np.testing.assert_allclose(found, np.median(values[max(0, i - reach) : i + reach + 1], axis=0))
 
 
 @pytest.mark.parametrize("beads", [30, 60])

@@ -87,13 +87,20 @@ def rolling_median(values: Floats, *, window: int) -> Floats:
     >>> rolling_median(np.arange(200.0)[:, None], window=101)[[60, 100], 0].tolist()
     [60.0, 100.0]
     """
-    n = len(values)
-    half = min(window // 2, n)
-    rolled = pd.DataFrame(values).rolling(2 * half + 1, center=True).median().to_numpy()
-    for i in np.flatnonzero(np.isnan(rolled[:, 0])):
-        reach = max(min(half, int(i), n - 1 - int(i)), min(half, _SHORTEST))
-        rolled[i] = np.median(values[max(0, i - reach) : i + reach + 1], axis=0)
+    half = min(window // 2, len(values))
+    rolled = pd.DataFrame(values).rolling(2 * half + 1, center=True).median().to_numpy(copy=True)
+    start = min(half, (len(values) + 1) // 2)
+    rolled[:start] = _start_medians(values, half=half)[:start]
+    rest = min(half, len(values) // 2)
+    rolled[len(values) - rest :] = _start_medians(values[::-1], half=half)[:rest][::-1]
     return np.asarray(rolled)
+
+
+def _start_medians(values: Floats, *, half: int) -> Floats:
+    """Return running medians at the start: the window reaches as far ahead of a value as the start lies behind it."""
+    places = np.arange(half)
+    ends = np.minimum(places + np.maximum(places, min(half, _SHORTEST)), len(values) - 1)
+    return np.asarray(pd.DataFrame(values[: int(ends.max(initial=0)) + 1]).expanding().median().to_numpy()[ends])
 
 
 def _of_one_profile(profile: Floats) -> NDArray[np.bool_] | None:
