@@ -1,113 +1,31 @@
-"""FlowJo workspaces against membership computed by hand: compensation, scales, shapes, booleans, names, counts."""
+"""FlowJo workspaces against membership computed by hand: compensation, scales, shapes, booleans."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from tests.io.workspace_maker import (
+    BIEX,
+    CHANNELS,
+    SPILL,
+    boolean,
+    dimension,
+    ellipse,
+    matrix,
+    polygon,
+    population,
+    rectangle,
+    sample,
+    scale,
+    shape,
+    workspace,
+)
 
 from cellprec.errors import InputError
 from cellprec.io.export import write_fcs
 from cellprec.io.fcs import read_fcs
 from cellprec.io.gates import apply_gates
 from cellprec.notes import get_notes
-
-NAMESPACES = " ".join(
-    f'xmlns:{short}="http://www.isac-net.org/std/Gating-ML/v2.0/{long}"'
-    for short, long in (("gating", "gating"), ("data-type", "datatypes"), ("transforms", "transformations"))
-)
-CHANNELS = ["FSC-A", "FITC-A", "PE-A", "Time"]
-ACQUIRED = {"$TOT": "4000", "$DATE": "01-JAN-2020", "$BTIM": "10:00:00", "$ETIM": "10:01:00"}
-SPILL = np.array([[1, 0.4], [0.1, 1]])
-_BIEX = {"length": 256, "maxRange": 262144, "neg": 0, "width": -100, "pos": 4.4185}
-BIEX = " ".join(["biex", *(f'transforms:{k}="{v}"' for k, v in _BIEX.items())])
-
-
-def dimension(name: str, low: float | None = None, high: float | None = None) -> str:
-    edges = "".join(f' gating:{k}="{v}"' for k, v in (("min", low), ("max", high)) if v is not None)
-    return f'<gating:dimension{edges}><data-type:fcs-dimension data-type:name="{name}"/></gating:dimension>'
-
-
-def vertices(points: list[tuple[float, float]]) -> str:
-    return "".join(
-        "<gating:vertex>" + "".join(f'<gating:coordinate data-type:value="{v}"/>' for v in p) + "</gating:vertex>"
-        for p in points
-    )
-
-
-def shape(kind: str, inner: str, *, inside: int = 1) -> str:
-    return f'<Gate><gating:{kind} eventsInside="{inside}">{inner}</gating:{kind}></Gate>'
-
-
-def rectangle(*dimensions: str, inside: int = 1) -> str:
-    return shape("RectangleGate", "".join(dimensions), inside=inside)
-
-
-def polygon(x: str, y: str, points: list[tuple[float, float]], *, inside: int = 1) -> str:
-    return shape("PolygonGate", dimension(x) + dimension(y) + vertices(points), inside=inside)
-
-
-def ellipse(x: str, y: str, foci: list[tuple[float, float]], edge: list[tuple[float, float]]) -> str:
-    inner = f"<gating:foci>{vertices(foci)}</gating:foci><gating:edge>{vertices(edge)}</gating:edge>"
-    return shape("EllipsoidGate", dimension(x) + dimension(y) + inner)
-
-
-def population(name: str, gate: str, *children: str, count: int = -1) -> str:
-    inner = f"<Subpopulations>{''.join(children)}</Subpopulations>" if children else ""
-    return f'<Population name="{name}" owningGroup="" count="{count}">{gate}{inner}</Population>'
-
-
-def boolean(kind: str, name: str, *operands: str, children: str = "") -> str:
-    inner = "".join(f'<Dependent name="{operand}"/>' for operand in operands)
-    return (
-        f'<{kind}Node name="{name}" owningGroup="" count="-1"><Dependents>{inner}</Dependents>'
-        f"<Subpopulations>{children}</Subpopulations></{kind}Node>"
-    )
-
-
-def matrix(values: np.ndarray = SPILL, *, name: str = "M", prefix: str = "Comp-", extra: str = "") -> str:
-    rows = "".join(
-        f'<transforms:spillover data-type:parameter="{row}">'
-        + "".join(
-            f'<transforms:coefficient data-type:parameter="{column}" transforms:value="{value}"/>'
-            for column, value in zip(("FITC-A", "PE-A"), line, strict=True)
-        )
-        + "</transforms:spillover>"
-        for row, line in zip(("FITC-A", "PE-A"), values, strict=False)
-    )
-    tag = "transforms:spilloverMatrix"
-    return f'<{tag} name="{name}" prefix="{prefix}" suffix="" {extra}>{rows}</{tag}>'
-
-
-def scale(name: str, kind: str = 'linear transforms:minRange="0" transforms:maxRange="262144" gain="1"') -> str:
-    tag = kind.split(maxsplit=1)[0]
-    return f'<transforms:{kind}><data-type:parameter data-type:name="{name}"/></transforms:{tag}>'
-
-
-def sample(
-    *populations: str,
-    name: str = "a.fcs",
-    matrices: str = "",
-    scales: str = "",
-    words: dict[str, str] | None = None,
-    count: int = -1,
-    extra: str = "",
-    uri: str = "",
-) -> str:
-    held = "".join(f'<Keyword name="{k}" value="{v}"/>' for k, v in (words or {}).items())
-    return (
-        f'<Sample><DataSet uri="{uri}" sampleID="1"/>{matrices}<Transformations>{scales}</Transformations>'
-        f'<Keywords>{held}</Keywords>{extra}<SampleNode name="{name}" count="{count}" sampleID="1">'
-        f"<Subpopulations>{''.join(populations)}</Subpopulations></SampleNode></Sample>"
-    )
-
-
-def workspace(*samples: str, shared: str = "", version: str = "10.8.1") -> str:
-    return (
-        f'<?xml version="1.0"?><Workspace {NAMESPACES} version="20.0" flowJoVersion="{version}">'
-        f"<Matrices>{shared}</Matrices><Groups/><SampleList>{''.join(samples)}</SampleList></Workspace>"
-    )
 
 
 @pytest.fixture
@@ -393,6 +311,30 @@ def test_an_undocumented_scale_does_not_hinder_a_rectangle(gated, values):
     np.testing.assert_array_equal(got["p"], values["FITC-A"] >= 100)
 
 
+@pytest.mark.parametrize(
+    ("node", "parts", "said"),
+    [
+        (population("p", rectangle(dimension("FITC-A", "1,5")), count=2), {}, "a number that is none"),
+        (population("p", rectangle(dimension("FITC-A", 1)), count="many"), {}, "a number that is none"),
+        (population("p", rectangle(dimension("Comp-PE-A", 1))), {"matrices": matrix(np.ones((2, 2)))}, "no inverse"),
+        (population("p", rectangle(dimension("PE-A", 1))), {"matrices": matrix(SPILL * np.nan)}, "is not whole"),
+    ],
+)
+def test_broken_numbers_are_refused(gated, node, parts, said):
+    with pytest.raises(InputError, match=said):
+        gated(node, **parts)
+
+
+def test_no_events(events, tmp_path):
+    path = tmp_path / "w.wsp"
+    square = polygon("FITC-A", "PE-A", [(0, 0), (1, 0), (1, 1)])
+    made = population("p", square), population("r", rectangle(dimension("FITC-A", 1))), boolean("Not", "n", "r")
+    path.write_text(workspace(sample(*made, name="tube.fcs", scales=scale("FITC-A") + scale("PE-A"))))
+    empty = events[:0].copy()
+    apply_gates(empty, gates=path)
+    assert empty.obsm["gates"].shape == (0, 3)
+
+
 def test_flowjo_before_10_is_refused(events, tmp_path):
     path = tmp_path / "old.wsp"
     path.write_text(workspace(sample(name="tube.fcs"), version="9.3.2"))
@@ -407,92 +349,3 @@ def test_a_broken_gate_of_another_sample_does_no_harm(events, tmp_path, values):
     path.write_text(workspace(bad, good))
     apply_gates(events, gates=path)
     np.testing.assert_array_equal(events.obsm["gates"][:, 0], values["FITC-A"] >= 9)
-
-
-class TestCounts:
-    GATE = rectangle(dimension("FITC-A", 5000))
-
-    def test_equal_and_near_counts_are_told(self, events, gated, values):
-        n = int((values["FITC-A"] >= 5000).sum())
-        gated(population("p", self.GATE, count=n), population("q", self.GATE), count=4000)
-        assert list(events.uns["gates"]["stored"]) == [n, -1]
-        assert [note.text for note in get_notes(events)] == [
-            "Each of 1 gates holds exactly as many events as FlowJo stored."
-        ]
-        gated(population("p", self.GATE, count=n), population("q", self.GATE, count=n + 3), count=4000)
-        assert (
-            f"1 of 2 gates hold exactly as many events as FlowJo stored; worst: q, {n} here"
-            in get_notes(events)[-1].text
-        )
-
-    def test_a_gate_that_is_empty_here_and_was_not_in_flowjo_is_refused(self, events, gated):
-        empty = population("top", self.GATE, population("p", rectangle(dimension("PE-A", 1e6)), count=300), count=-1)
-        with pytest.raises(InputError, match="far from as many") as caught:
-            gated(empty, count=4000)
-        assert "top > p: 0 here, 300 in FlowJo" in caught.value.why
-        assert "gates" not in events.obsm
-        gated(empty, count=4000, check=False)
-        assert get_notes(events)[-1].code == "gates.counts"
-
-    def test_a_wrong_matrix_is_found_out(self, gated, values):
-        gate = rectangle(dimension("Comp-FITC-A", None, 0))
-        n = int((values["Comp-FITC-A"] < 0).sum())
-        gated(population("neg", gate, count=n), count=4000, matrices=matrix())
-        with pytest.raises(InputError, match="far from as many"):
-            gated(population("neg", gate, count=n), count=4000, matrices=matrix(np.array([[1, 0.4], [0.9, 1]])))
-
-    def test_a_stored_zero_is_no_count(self, events, gated):
-        gated(population("p", self.GATE, count=0), count=4000)
-        assert [(note.code, note.count) for note in get_notes(events)] == [("gates.counts", 1)]
-
-    def test_other_events_are_said_and_not_compared(self, events, gated):
-        gated(population("p", rectangle(dimension("PE-A", 1e6)), count=300), count=9000)
-        assert [(note.code, note.count) for note in get_notes(events)] == [("gates.other_events", -5000)]
-
-
-class TestSample:
-    def pick(self, events, tmp_path, *others: dict[str, str], **named: str) -> float:
-        """Gate with one candidate per dictionary of keywords; return the lower edge of the one that was taken."""
-        made = [
-            sample(population("p", rectangle(dimension("FSC-A", 1000 * (i + 1)))), name=f"S{i}", words=words)
-            for i, words in enumerate(others)
-        ]
-        path: Path = tmp_path / "w.wsp"
-        path.write_text(workspace(*made))
-        apply_gates(events, gates=path, **named)
-        inside = events.obsm["gates"][:, 0]
-        return 1000 * round(float(np.asarray(events.X)[inside, 0].min()) / 1000)
-
-    @pytest.mark.parametrize(
-        ("words", "said"), [({"GUID": "G-1"}, "GUID"), ({"TUBE NAME": "T7"}, "tube name"), (ACQUIRED, "event count")]
-    )
-    def test_found_by_keyword_and_noted(self, events, tmp_path, words, said):
-        assert self.pick(events, tmp_path, {"GUID": "g-2", "TUBE NAME": "T8"}, words) == 2000
-        (note,) = get_notes(events)
-        assert note.code == "gates.sample_by_keyword"
-        assert said in note.text
-
-    def test_one_file_name_in_several_folders_is_told_apart_by_what_was_acquired(self, events, tmp_path):
-        same = {"$FIL": "raw.fcs"}
-        assert self.pick(events, tmp_path, same | {"GUID": "g-2"}, same | {"GUID": "g-1"}) == 2000
-        assert self.pick(events, tmp_path, same | {"$TOT": "9"}, same | ACQUIRED) == 2000
-        with pytest.raises(InputError, match="several samples"):
-            self.pick(events, tmp_path, same, same)
-
-    def test_ambiguous_or_missing_is_refused_with_what_is_there(self, events, tmp_path):
-        with pytest.raises(InputError) as caught:
-            self.pick(events, tmp_path, {"TUBE NAME": "T7"}, {"TUBE NAME": "T7"}, {"$TOT": "4000"})
-        assert caught.value.why == "its 3 samples are: S0, S1, S2"
-
-    def test_a_name_that_was_given_is_the_only_one_tried(self, events, tmp_path):
-        with pytest.raises(InputError, match="no sample called 'S9'"):
-            self.pick(events, tmp_path, {"GUID": "g-1"}, {}, sample_name="S9")
-        assert self.pick(events, tmp_path, {"GUID": "g-1"}, {}, sample_name="s1.fcs") == 2000
-
-    def test_by_the_file_the_gates_were_drawn_on(self, events, tmp_path):
-        path = tmp_path / "w.wsp"
-        gate = population("p", rectangle(dimension("FSC-A", 1000)))
-        path.write_text(workspace(sample(name="x"), sample(gate, name="y", uri="file:/D:/my%20data/tube.fcs")))
-        apply_gates(events, gates=path)
-        assert events.obsm["gates"].shape == (4000, 1)
-        assert get_notes(events) == []

@@ -67,7 +67,12 @@ def apply_gates(
         found = workspace_samples(root, gates=gates)
         chosen = match_sample(adata, gates=gates, candidates=[c for c, _ in found], sample_name=sample_name)
         sample = next(element for candidate, element in found if candidate is chosen)
-        made, seen, used = gate_by_workspace(adata, values, root=root, sample=sample, labels=labels, gates=gates)
+        try:
+            made, seen, used = gate_by_workspace(adata, values, root=root, sample=sample, labels=labels, gates=gates)
+        except ValueError as error:
+            what = "the workspace holds a number that is none"
+            fix = "Save the workspace again in FlowJo 10."
+            raise FileFormatError(what, where=gates, why=str(error), fix=fix) from error
     else:
         made, used = _by_gating_ml(adata, values, root, labels, gates, sample_name)
     told = compare_counts(made, seen=seen, n_events=adata.n_obs, gates=gates, strict=check_counts)

@@ -65,6 +65,10 @@ def read_matrices(parent: Any, *, gates: Path) -> list[Compensation]:
             raise InputError(what, where=gates, why="rows name other detectors, or a coefficient is no number")
         prefix, suffix = node.get("prefix", PREFIX), node.get("suffix", "")
         matrix = np.array(values, dtype=np.float64)
+        if np.linalg.matrix_rank(matrix) < len(rows):
+            raise InputError(
+                f"the compensation matrix {name!r} has no inverse", where=gates, why="two dyes are the same"
+            )
         found.append(Compensation(name, "workspace", tuple(rows), tuple(columns[0]), matrix, prefix, suffix))
     return found
 

@@ -38,12 +38,11 @@ def flatten(shapes: Sequence[Any], scales: Mapping[str, Any], *, gates: Path) ->
     etree.SubElement(sample, "Keywords")
     node = etree.SubElement(sample, "SampleNode", name="sample", sampleID="1")
     populations = etree.SubElement(node, "Subpopulations")
-    columns: dict[tuple[str, bool, bool], int] = {}
+    columns: dict[tuple[str, bool], int] = {}
     for number, population in enumerate(shapes):
         shape = copy.deepcopy(population.shape)
         rectangle = etree.QName(shape).localname == "RectangleGate"
         dimensions = shape.findall(f"{GATING}dimension")
-        names: list[str] = []
         for dimension in dimensions:
             place = dimension.find(f"{DATA_TYPE}fcs-dimension")
             name = place.get(f"{DATA_TYPE}name", "")
@@ -51,19 +50,17 @@ def flatten(shapes: Sequence[Any], scales: Mapping[str, Any], *, gates: Path) ->
                 _open_ends(dimension, scales.get(name))
             else:
                 _drawable(population, name, scales, gates)
-            # FlowKit confuses two axes of one name: the second gets a column of its own
-            key = (name, not rectangle, name in names)
+            key = (name, not rectangle)
             if key not in columns:
                 columns[key] = len(columns)
                 if not rectangle:
                     transformations.append(_scale(scales[name], f"d{columns[key]}"))
             place.set(f"{DATA_TYPE}name", f"d{columns[key]}")
-            names.append(name)
         if etree.QName(shape).localname == "EllipsoidGate":
             _mend_ellipse(shape)
         made = etree.SubElement(populations, "Population", name=f"g{number}", owningGroup="")
         etree.SubElement(made, "Gate").append(shape)
-    return etree.tostring(root), [name for name, _, _ in columns]
+    return etree.tostring(root), [name for name, _ in columns]
 
 
 def _drawable(population: Any, name: str, scales: Mapping[str, Any], gates: Path) -> None:
