@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from cellprec.io.fcs_source import FcsSource
 
 Rows = range | NDArray[np.int64]
+# what is read to where it stays: large enough that calls cost nothing, small enough to be tested in the cache
+STRAIGHT_BYTES = 4 << 20
 TABLE_BITS = 16
 WORD_ROWS = 1 << 13
 # whole numbers up to here are floats of 32 and of 64 bits
@@ -74,7 +76,7 @@ def _straight(
     """Read floating point values to where they stay; swap and test them while they are in the cache."""
     width = out.shape[1] * out.itemsize
     scaled = [(column, p) for column, p in enumerate(layout.parameters) if scale and is_scaled(p)]
-    step = max(BLOCK_BYTES // width, 1)
+    step = max(STRAIGHT_BYTES // width, 1)
     not_finite = 0
     for start in range(0, len(out), step):
         block = out[start : start + step]
