@@ -99,7 +99,7 @@ def test_no_scatter_is_the_floor_but_negative_fluorescence_is_fine() -> None:
     put(adata, 0, "SSC-A", 0)
     put(adata, 1, "FSC-A", -20)
     put(adata, 2, "CD3", -200)
-    clean(adata, doublets=False)
+    clean(adata, doublets=False, acquisition=False, dead=False)
     assert adata.obs["drop_reason"].iloc[:3].tolist() == ["floor", "floor", ""]
     assert notes(adata) == {"events.floor": 2}
 
@@ -112,10 +112,10 @@ def test_compensated_values_do_not_hide_the_edge() -> None:
     assert adata.obs["drop_reason"].iloc[7] == "margin"
 
 
-def test_both_checks_can_be_left_out() -> None:
+def test_every_check_can_be_left_out() -> None:
     adata = flow(doublets=100)
     put(adata, 0, "CD3", TOP)
-    clean(adata, margins=False, doublets=False)
+    clean(adata, margins=False, doublets=False, acquisition=False, dead=False)
     assert adata.obs["keep"].all()
     assert notes(adata) == {}
 
@@ -146,13 +146,20 @@ def test_where_nothing_can_be_checked_a_note_says_so() -> None:
     del adata.var["range"]
     clean(adata)
     assert adata.obs["keep"].all()
-    assert set(notes(adata)) == {"events.no_doublet_check", "events.no_range"}
+    assert set(notes(adata)) == {
+        "events.no_time",
+        "events.no_range",
+        "events.no_bead_check",
+        "events.no_cloud_check",
+        "events.no_doublet_check",
+        "events.no_dead_check",
+    }
 
 
 def test_a_sample_that_loses_more_than_half_is_named() -> None:
     adata = flow()
     adata.X[:1100, 2] = -1
-    clean(adata, doublets=False)
+    clean(adata, doublets=False, acquisition=False, dead=False)
     assert notes(adata) == {"events.floor": 1100, "events.heavy_loss": 1100}
 
 

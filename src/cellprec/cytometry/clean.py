@@ -1,4 +1,4 @@
-"""Mark the events that are no single, whole, measured cell."""
+"""Mark the events that are no single, whole, living, rightly measured cell."""
 
 from __future__ import annotations
 
@@ -9,37 +9,49 @@ import numpy as np
 import pandas as pd
 
 from cellprec import keys
+from cellprec.cytometry.acquisition import ACQUISITION, find_anomalies
+from cellprec.cytometry.ions import bead_events, find_by_dna, find_odd_clouds
 from cellprec.cytometry.panel import sample_names
+from cellprec.cytometry.scatter import find_debris, find_doublets
+from cellprec.cytometry.viability import find_dead
 from cellprec.notes import add_note
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-REASONS: Final = ("", "margin", "floor", "doublet", "debris")
+DROP_REASONS: Final = "drop_reasons"
+REASONS: Final = ("", "margin", "floor", "anomaly", "bead", "cloud", "doublet", "debris", "dead")
 _SAYS: Final = {
     "margin": "lie at the upper edge of a detector, where the true value is unknown",
     "floor": "have no forward or side scatter",
+    "anomaly": "were measured while the acquisition was disturbed",
+    "bead": "are calibration beads, alone or stuck to a cell",
+    "cloud": "have an ion cloud of unusual length or shape",
     "doublet": "are two cells measured as one",
-    "debris": "hold too little DNA for a whole cell",
+    "debris": "are too small, or hold too little DNA, for a whole cell",
+    "dead": "take up the stain of dead cells",
 }
 _FEW: Final = 50
-_MADS: Final = 4.0
-_NORMAL: Final = 1.4826
-_DNA: Final = re.compile(r"(?:^|[^a-z])ir[-_ ]?19[13]|19[13]ir|^dna\d?$|[_ ]dna\d?", re.IGNORECASE)
 
 
-def clean(adata: AnnData, *, margins: bool = True, doublets: bool = True) -> None:
-    """Mark events at the edge of a detector, without scatter, doublets and debris; nothing is deleted.
+def clean(
+    adata: AnnData, *, margins: bool = True, acquisition: bool = True, doublets: bool = True, dead: bool = True
+) -> None:
+    """Mark events that are no single, whole, living, rightly measured cell, each with all its reasons; delete nothing.
 
-    Writes ``obs["keep"]`` (bool) and ``obs["drop_reason"]`` (``""``, ``margin``, ``floor``, ``doublet``, ``debris``;
-    the first that holds), judged sample by sample on ``layers["raw"]`` (``X`` where there is none), in linear units.
+    Writes ``obs["keep"]`` (bool); ``obs["drop_reason"]``, the first reason that holds, in the order below (``""`` for
+    events that are kept); ``obsm["drop_reasons"]``, all that hold (bool, events × reasons, named in
+    ``uns["drop_reasons"]``); ``uns["acquisition"]``, the bins over time (see ``acquisition_table``). Judged
+    sample by sample on ``layers["raw"]`` (``X`` where there is none), in linear units, dead cells on compensated ones.
     Each count is a note, and so is every check that the channels of the file do not allow.
 
-    margins: scatter or fluorescence at or beyond ``var["range"]``, and FSC or SSC at or below 0.
-    doublets: area over height of the forward scatter (its width where there is no height) more than 4 scaled median
-    absolute deviations above the median, as PeacoQC does (Emmaneel et al. 2022, Cytometry A 101A:325); for
-    mass cytometry DNA intercalator more than 4 deviations above (doublet) or below (debris) its peak.
+    margins: ``margin``, scatter or fluorescence at or beyond ``var["range"]``; ``floor``, FSC or SSC at or below 0.
+    acquisition: ``anomaly``, measured during a clog, a bubble, a jump or a drift (``find_anomalies``).
+    doublets: ``bead``, calibration beads of mass cytometry; ``cloud``, event length and Gaussian parameters far off;
+    ``doublet``, by area over height or the width of the scatter, or more DNA than the peak; ``debris``, less DNA, or
+    too small by its scatter. Source: PeacoQC (Emmaneel et al. 2022, Cytometry A 101A:325).
+    dead: ``dead``, above the valley of a viability stain (``find_dead``).
 
     >>> import anndata, numpy as np, pandas as pd
     >>> var = pd.DataFrame({"channel": ["FSC-A"], "kind": ["scatter"], "range": [1024.0]}, index=["FSC-A"])
@@ -49,36 +61,45 @@ def clean(adata: AnnData, *, margins: bool = True, doublets: bool = True) -> Non
     ['', 'margin', 'floor']
     """
     raw = np.asarray(adata.layers.get(keys.RAW, adata.X))
-    reason = np.zeros(adata.n_obs, dtype=np.int8)
+    found = np.zeros((adata.n_obs, len(REASONS) - 1), dtype=bool)
+    if acquisition:
+        anomalies = find_anomalies(adata)
+        found[:, REASONS.index("anomaly") - 1] = anomalies.events
+        adata.uns[ACQUISITION] = anomalies.bins
     samples = adata.obs[keys.SAMPLE_ID].astype(str).to_numpy() if keys.SAMPLE_ID in adata.obs else None
     for name in sample_names(adata):
         rows = np.arange(adata.n_obs) if samples is None else np.flatnonzero(samples == name)
-        values = raw[rows]
-        found = np.zeros(len(rows), dtype=np.int8)
+        values = raw if len(rows) == adata.n_obs else raw[rows]
+        own = found[rows]
         if margins:
-            _mark(found, _at_edge(adata, values=values, sample=name), reason="margin")
-            _mark(found, _no_scatter(adata, values=values), reason="floor")
+            own[:, REASONS.index("margin") - 1] = _at_edge(adata, values=values, sample=name)
+            own[:, REASONS.index("floor") - 1] = _no_scatter(adata, values=values)
         if doublets:
-            high, low = _doublets(adata, values=values, usable=found == 0, sample=name)
-            _mark(found, high, reason="doublet")
-            _mark(found, low, reason="debris")
-        _say(adata, found=found, sample=name)
-        reason[rows] = found
-    adata.obs[keys.KEEP] = reason == 0
-    adata.obs[keys.DROP_REASON] = pd.Categorical(np.array(REASONS)[reason], categories=list(REASONS))
+            _mark_no_cells(adata, found=own, values=values, sample=name)
+        if dead:
+            usable = _free(own)
+            own[:, REASONS.index("dead") - 1] = find_dead(adata, rows=rows, usable=usable, sample=name)
+        _say(adata, found=own, sample=name)
+        found[rows] = own
+    first = np.where(found.any(axis=1), found.argmax(axis=1) + 1, 0)
+    adata.obs[keys.KEEP] = first == 0
+    adata.obs[keys.DROP_REASON] = pd.Categorical(np.array(REASONS)[first], categories=list(REASONS))
+    adata.obsm[DROP_REASONS] = found
+    adata.uns[DROP_REASONS] = np.array(REASONS[1:])
 
 
-def _mark(found: NDArray[np.int8], where: NDArray[np.bool_], *, reason: str) -> None:
-    found[where & (found == 0)] = REASONS.index(reason)
+def _free(found: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return np.asarray(~found.any(axis=1))
 
 
-def _say(adata: AnnData, *, found: NDArray[np.int8], sample: str) -> None:
+def _say(adata: AnnData, *, found: NDArray[np.bool_], sample: str) -> None:
+    first = np.where(found.any(axis=1), found.argmax(axis=1) + 1, 0)
     for code, name in enumerate(REASONS):
-        count = int((found == code).sum())
+        count = int((first == code).sum())
         if name and count:
             share = f"{count / len(found):.1%}"
             add_note(adata, f"events.{name}", f"{share} of the events {_SAYS[name]}", count=count, sample=sample)
-    lost = int((found > 0).sum())
+    lost = int((first > 0).sum())
     if lost > 0.5 * len(found):
         text = f"only {1 - lost / len(found):.0%} of the events are left after cleaning: look at this sample"
         add_note(adata, "events.heavy_loss", text, count=lost, sample=sample)
@@ -94,15 +115,13 @@ def _at_edge(adata: AnnData, *, values: NDArray[np.float32], sample: str) -> NDA
     ):
         if kind not in ("scatter", "fluorescence") or not np.isfinite(top) or top <= 1 or name.endswith("-W"):
             continue
-        # integer detectors saturate at range - 1; float ones within rounding of the range
-        beyond = values[:, i] >= top - max(1.0, 1e-5 * top)
-        if beyond.mean() > 0.5 and (values[:, i] > 1.01 * top).any():
-            add_note(
-                adata,
-                "events.range_wrong",
-                f"most of {name} lies beyond its declared range {top:g}, which is not believed",
-                sample=sample,
-            )
+        # integer detectors (8 bits at least) saturate at range - 1; float ones within rounding of the range
+        beyond = values[:, i] >= top - max(1.0 if top >= 256 else 0.0, 1e-5 * top)
+        # a full detector piles its events up at the edge; more of them far beyond it mean that the edge is elsewhere
+        far = values[:, i] > 1.01 * top
+        if 2 * far.sum() > beyond.sum():
+            text = f"more of {name} lies beyond its declared range {top:g} than at it: the range is not believed"
+            add_note(adata, "events.range_wrong", text, sample=sample)
             continue
         at_edge |= beyond
     return at_edge
@@ -115,62 +134,48 @@ def _no_scatter(adata: AnnData, *, values: NDArray[np.float32]) -> NDArray[np.bo
     return np.asarray((values[:, scatter] <= 0).any(axis=1))
 
 
-def _doublets(
-    adata: AnnData, *, values: NDArray[np.float32], usable: NDArray[np.bool_], sample: str
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    none = np.zeros(len(values), dtype=bool)
+def _mark_no_cells(adata: AnnData, *, found: NDArray[np.bool_], values: NDArray[np.float32], sample: str) -> None:
+    """Mark beads, odd ion clouds, doublets and debris in ``found``, or say what could not be looked for."""
+    usable = _free(found)
     if usable.sum() < _FEW:
         text = f"fewer than {_FEW} usable events: doublets were not looked for"
         add_note(adata, "events.no_doublet_check", text, sample=sample)
-        return none, none
-    channels = _channel_names(adata)
-    upper = [name.upper() for name in channels]
-    for wide, high in (("FSC-A", "FSC-H"), ("FSC-W", ""), ("SSC-A", "SSC-H"), ("SSC-W", "")):
-        if wide in upper and (not high or high in upper):
-            measure = values[:, upper.index(wide)].astype(np.float64)
-            if high:
-                height = values[:, upper.index(high)].astype(np.float64)
-                measure = np.divide(measure, height, out=np.full(len(values), np.inf), where=height > 0)
-            return _beyond(measure, usable=usable)[0], none
-    dna = _dna(adata)
-    if dna and (adata.var[keys.KIND].astype(str) == "mass").any():
-        measure = np.arcsinh(values[:, dna].astype(np.float64) / 5).mean(axis=1)
-        if measure[usable].std() > 0:
-            return _beyond(measure, usable=usable, center=_peak(measure[usable]))
-    text = "no area and height or width of the scatter, and no DNA channel: doublets were not looked for"
-    add_note(adata, "events.no_doublet_check", text, sample=sample)
-    return none, none
-
-
-def _beyond(
-    measure: NDArray[np.float64], *, usable: NDArray[np.bool_], center: float | None = None
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    judged = measure[usable & np.isfinite(measure)]
-    if center is None:
-        center = float(np.median(judged))
-        spread = _NORMAL * float(np.median(np.abs(judged - center)))
+        return
+    if (adata.var[keys.KIND].astype(str) == "mass").any():
+        _mark_ions(adata, found=found, values=values, sample=sample)
+        return
+    more = find_doublets(adata, values=values, usable=usable)
+    if isinstance(more, str):
+        add_note(adata, "events.no_doublet_check", f"doublets were not looked for: {more}", sample=sample)
     else:
-        # the main peak only: debris on the left and doublets (twice the DNA, ln 2 to the right) must not widen it
-        near = np.abs(judged - center)
-        spread = _NORMAL * float(np.median(near[near < np.log(2)]))
-    # a floor, so that coarse detectors whose deviation is zero do not lose every event off the median
-    reach = _MADS * max(spread, 0.01 * abs(center))
-    return measure > center + reach, measure < center - reach
+        found[:, REASONS.index("doublet") - 1] = more
+        usable = _free(found)
+    less = find_debris(adata, values=values, usable=usable)
+    if isinstance(less, str):
+        add_note(adata, "events.no_debris_check", f"cannot tell debris from cells: {less}", sample=sample)
+    else:
+        found[:, REASONS.index("debris") - 1] = less
 
 
-def _peak(values: NDArray[np.float64]) -> float:
-    """The highest peak of a distribution in its upper part: cells hold more DNA than debris."""
-    counts, edges = np.histogram(values, bins=100)
-    smooth = np.convolve(counts, np.ones(5) / 5, mode="same")
-    middle = (edges[:-1] + edges[1:]) / 2
-    upper = middle > 0.5 * np.quantile(values, 0.9)
-    return float(middle[upper][np.argmax(smooth[upper])])
-
-
-def _dna(adata: AnnData) -> list[int]:
-    markers = adata.var[keys.MARKER].astype(str) if keys.MARKER in adata.var else pd.Series("", index=adata.var_names)
-    labels = zip(_channel_names(adata), markers, strict=True)
-    return [i for i, pair in enumerate(labels) if any(_DNA.search(label) for label in pair)]
+def _mark_ions(adata: AnnData, *, found: NDArray[np.bool_], values: NDArray[np.float32], sample: str) -> None:
+    beads = bead_events(adata, values=values)
+    if isinstance(beads, str):
+        add_note(adata, "events.no_bead_check", f"beads were not looked for: {beads}", sample=sample)
+    else:
+        found[:, REASONS.index("bead") - 1] = beads
+    usable = _free(found)
+    odd, judged = find_odd_clouds(adata, values=values, usable=usable)
+    found[:, REASONS.index("cloud") - 1] = odd
+    if not judged:
+        text = "no event length or Gaussian parameters that vary: the shape of ion clouds was not judged"
+        add_note(adata, "events.no_cloud_check", text, sample=sample)
+    by_dna = find_by_dna(adata, values=values, usable=usable & ~odd)
+    if by_dna is None:
+        text = "doublets were not looked for: no DNA channel that varies"
+        add_note(adata, "events.no_doublet_check", text, sample=sample)
+        return
+    found[:, REASONS.index("doublet") - 1] = by_dna.more
+    found[:, REASONS.index("debris") - 1] = by_dna.less & ~found[:, REASONS.index("bead") - 1]
 
 
 def _channel_names(adata: AnnData) -> list[str]:
