@@ -127,7 +127,7 @@ def _shape(child: Any, population: Population, gates: Path) -> Any:
     if len(drawn) == 1 and kinds[0] in SHAPES:
         return drawn[0]
     kind = ", ".join(kinds) or "population without a shape"
-    why = "its geometry is not published, and a guess would put events into the wrong population"
+    why = "FlowJo does not publish the coefficients of its curves, and a guess would move events between gates"
     raise InputError(
         f"the gate {population.said} is a {kind}, which cannot be evaluated",
         where=gates,
