@@ -161,6 +161,10 @@ def offsets() -> Iterator[tuple[str, Case]]:
             case = fcs(said=lambda b, e, by=by: (b + by, e + by), tail=tail)
             reason = "both moved alike: only right behind TEXT do the events end with the file"
             yield f"both_moved_{by:+d}_{len(tail)}", Case(case, reason, FLOATS, noted=True)
+    case = fcs(said=lambda b, e: (b + 1, e + 1), tail=b"x" * 21)
+    yield "both_moved_tail", Case(case, "a byte of no use, or of an event", REFUSED, message="cannot be told where")
+    case = fcs(said=lambda b, e: (b - 2, e), header=lambda b, e: (b + 2, e + 3), gap=b" " * 9, tail=b"x" * 21)
+    yield "neither_place", Case(case, "neither fits its own length", REFUSED, message="HEADER and TEXT disagree")
     case = fcs(said=lambda _b, _e: (5000, 5139), header=lambda b, e: (b, e))
     yield "text_beyond", Case(case, "TEXT points beyond the file: HEADER is right", FLOATS, noted=True)
     case = fcs(said=lambda _b, _e: (10**11, 10**11 + 139), header=lambda b, e: (b, e))

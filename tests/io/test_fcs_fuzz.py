@@ -6,6 +6,7 @@ import json
 import os
 import time
 import tracemalloc
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,29 @@ def test_one_wrong_number_never_gives_wrong_values(tmp_path: Path) -> None:
         np.testing.assert_array_equal(adata.X, FLOATS, err_msg=str(content[:600]))
     assert len(files) > 400
     assert read > len(files) // 2
+
+
+@pytest.mark.parametrize("tail", [b"", b"00000000"])
+def test_two_wrong_places_never_give_wrong_values(tmp_path: Path, tail: bytes) -> None:
+    path = tmp_path / "a.fcs"
+    read = 0
+    for tb, te, hb, he in product((-4, -1, 0, 1, 4), (-1, 0, 1), (-4, -1, 0, 1, 4), (-1, 0, 4)):
+
+        def said(begin: int, end: int, by: tuple[int, int] = (tb, te)) -> tuple[int, int]:
+            return begin + by[0], end + by[1]
+
+        def header(begin: int, end: int, by: tuple[int, int] = (hb, he)) -> tuple[int, int]:
+            return begin + by[0], end + by[1]
+
+        path.write_bytes(fcs(said=said, header=header, tail=tail))
+        try:
+            adata = read_fcs(path)
+        except CellprecError:
+            continue
+        read += 1
+        np.testing.assert_array_equal(adata.X, FLOATS, err_msg=str((tb, te, hb, he)))
+        assert "fcs.offsets" in {note.code for note in get_notes(adata)} or (tb, te, hb, he) == (0, 0, 0, 0)
+    assert read > 200
 
 
 def test_damage_outside_the_events_changes_nothing(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from cellprec.io.fcs_source import FcsSource
 
 CRC_BYTES = 8
+# two facts of those that _support counts
+ENOUGH_SUPPORT = 2
 DIGITS = b"0123456789.+-eE"
 _SEPARATES = np.isin(np.arange(256), list(b" \t\n\r\x0b\x0c,\0"))
 
@@ -82,7 +84,7 @@ def locate(source: FcsSource, text: Text, parameters: tuple[Parameter, ...], not
     if not places:
         return _computed(source, text, announced, need, notes)
     fitting = [place for place in places if place.begin + need <= source.size]
-    moved = _straight(source, text, places, need) or (None if fitting else _absolute(source, text, places, need))
+    moved = _straight(source, text, places, need, bits) or (None if fitting else _absolute(source, text, places, need))
     if moved:
         found = ", ".join(f"{place.source} {place.begin:,}–{place.end:,}" for place in places)
         message = (
@@ -111,7 +113,7 @@ def fits(text: Text, parameters: tuple[Parameter, ...]) -> bool:
     return announced > 0 and any(place.length == _bytes(announced, bits) for place in _places(text))
 
 
-def _straight(source: FcsSource, text: Text, places: list[_Place], need: int) -> _Place | None:
+def _straight(source: FcsSource, text: Text, places: list[_Place], need: int, bits: int) -> _Place | None:
     """Return the place right behind TEXT where the file cannot mean the one it gives, and that one fits exactly."""
     begin = text.segments.text[1] + 1
     straight = _Place("right behind TEXT", begin, begin + need - 1)
@@ -128,7 +130,14 @@ def _straight(source: FcsSource, text: Text, places: list[_Place], need: int) ->
     analysis = whole(text.keywords.get("$BEGINANALYSIS")) or 0
     other = any(begin <= at < first for at in (supplement, analysis))
     ends = straight.end + 1 in (source.size, _before_crc(source))
-    return straight if gap and not _is_padding(gap) and not other and ends else None
+    if not gap or _is_padding(gap) or other:
+        return None
+    if not ends and len(gap) * 8 < bits:
+        raise source.error(
+            "it cannot be told where the data begin: at the end of TEXT, or where the file says",
+            why=f"{len(gap)} bytes that are no padding lie between the two: {gap[:16]!r}",
+        )
+    return straight if ends else None
 
 
 def _before_crc(source: FcsSource) -> int:
@@ -184,27 +193,26 @@ def _choose(source: FcsSource, text: Text, places: list[_Place], need: int, bits
     if "HEADER" not in sources and text.segments.data != (0, 0):
         message = "HEADER cannot be right about where the data are: the offsets of TEXT were used."
         notes.append(Note("fcs.offsets", message))
-    tests = (
-        lambda place: place.length == need,
-        lambda place: abs(place.length - need) * 8 < bits,
-        lambda place: place.begin + need in {source.size, source.size - CRC_BYTES},
-        lambda place: place.begin == text.segments.text[1] + 1,
-    )
-    left = places
-    for test in tests:
-        passed = [place for place in left if test(place)]
-        left = passed or left
-        if len({place.begin for place in left}) == 1:
-            break
-    else:
-        found = " and ".join(f"{place.source} {place.begin:,}–{place.end:,}" for place in left)
-        raise source.error("HEADER and TEXT disagree about where the data are", why=f"both fit the file: {found}")
+    support = [_support(source, text, place, need, bits) for place in places]
+    left = [place for place, points in zip(places, support, strict=True) if points == max(support)]
+    tied = len({place.begin for place in left}) > 1
+    if tied or (len({place.begin for place in everywhere}) > 1 and max(support) < ENOUGH_SUPPORT):
+        found = " and ".join(f"{place.source} {place.begin:,}–{place.end:,}" for place in everywhere)
+        why = f"{'both fit' if tied else 'neither fits'} the file: {found}; the events take {need:,} bytes"
+        raise source.error("HEADER and TEXT disagree about where the data are", why=why)
     chosen = left[0]
     if len({(place.begin, place.end) for place in everywhere}) > 1:
         found = ", ".join(f"{place.source} {place.begin:,}–{place.end:,}" for place in everywhere)
         message = f"HEADER and TEXT disagree about where the data are ({found}): {chosen.source} fits the file."
         notes.append(Note("fcs.offsets", message))
     return chosen
+
+
+def _support(source: FcsSource, text: Text, place: _Place, need: int, bits: int) -> float:
+    """Count what speaks for a place: its own two ends agree, it begins behind TEXT, it ends with the file."""
+    exact = 2.0 if place.length == need else 0.5 * (abs(place.length - need) * 8 < bits)
+    after_text = place.begin == text.segments.text[1] + 1
+    return exact + after_text + (place.begin + need in (source.size, _before_crc(source)))
 
 
 def _by_segment(
@@ -343,4 +351,4 @@ def _bytes(n_events: int, bits: int) -> int:
 
 
 def _is_padding(raw: bytes) -> bool:
-    return not raw.strip(b" \0")
+    return not raw.strip(b" \0\r\n\t")
