@@ -51,7 +51,7 @@ def test_everything_asked_of_an_index(rows, data):
     assert list(late.append(pd.Index(["P02:1"]))) == [*strings, "P02:1"]
     assert list(late.union(pd.Index(["P02:1"]))) == list(strings.union(pd.Index(["P02:1"])))
     assert late.equals(late.copy())
-    assert list(pickle.loads(pickle.dumps(late))) == list(strings)  # noqa: S301  # our own bytes
+    assert list(pickle.loads(pickle.dumps(late))) == list(strings)  # our own bytes
     assert list(late.astype(str)) == list(strings)
 
 
