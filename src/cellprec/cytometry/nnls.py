@@ -76,7 +76,8 @@ def _solve_active(
             for m in range(j):
                 total -= lower[i, m] * lower[j, m]
             lower[i, j] = np.sqrt(max(total, 1e-300)) if i == j else total / lower[j, j]
-    x[:] = 0.0
+    for i in range(len(x)):
+        x[i] = 0.0
     for i in range(n):
         total = right[active[i]]
         for m in range(i):
@@ -99,7 +100,9 @@ def _mark_wrong(
     wrong: NDArray[np.bool_],
 ) -> int:
     """Mark the amounts below zero and those at zero that would gain by growing; return how many there are."""
-    slack = 1e-12 * np.max(np.abs(right))
+    slack = 0.0
+    for i in range(len(right)):
+        slack = max(slack, 1e-12 * abs(right[i]))
     count = 0
     for i in range(len(right)):
         if inside[i]:
@@ -132,19 +135,20 @@ def _pivot(solve: Any, mark: Any) -> Callable[..., tuple[NDArray[np.float64], ND
                 solve(gram, rights[row], active, size, lower, x)
                 count = mark(gram, rights[row], active, size, inside, x, wrong)
                 if count == 0:
-                    out[row] = x
+                    for i in range(k):
+                        out[row, i] = x[i]
                     settled[row] = True
                     break
                 if count < fewest:
                     fewest, left = count, patience
                 else:
                     left -= 1
-                if left >= 0:
-                    inside ^= wrong
-                else:
-                    # Murty: the last wrong one alone, which cannot go round in circles
-                    last = np.flatnonzero(wrong)[-1]
-                    inside[last] = not inside[last]
+                # all that is wrong; after too many rounds without gain the last one alone (Murty), which cannot circle
+                change = count if left >= 0 else 1
+                for i in range(k - 1, -1, -1):
+                    if wrong[i] and change > 0:
+                        inside[i] = not inside[i]
+                        change -= 1
         return out, settled
 
     return pivot

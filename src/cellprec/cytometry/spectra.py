@@ -201,6 +201,8 @@ def _judge_alike(frame: pd.DataFrame, *, found: _Found) -> None:
     if len(frame) > frame.shape[1]:
         what = f"{len(frame)} spectra cannot be told apart by {frame.shape[1]} detectors"
         found.error("", what, "take fewer dyes, or a file with more detectors")
+    if len(frame) < 2:
+        return
     pairs = spectra_pairs(frame)
     for one, other, cosine in zip(pairs["dye"], pairs["other"], pairs["cosine"], strict=True):
         if is_autofluorescence(one) and is_autofluorescence(other):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
+from scipy.stats import trim_mean
 
 from cellprec import keys
 from cellprec.cytometry.detectors import channel_names, is_saturated
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 FEW: Final = 50
 _NORMAL: Final = 1.4826
 _ROUNDS: Final = 5
-_OUTLYING: Final = 4.0
+# share of the events cut off at either end of a mean
+_TRIM: Final = 0.1
 # distance of the two sides of a cut over their widths: 1.14 for one normal distribution, 1.35 for a uniform one
 _TWO_GROUPS: Final = 1.6
 
@@ -72,17 +74,23 @@ def read_control(sample: Events, *, blank: Events | None) -> Stain:
         lost = f" ({sample.n_saturated} more are saturated)" if sample.n_saturated else ""
         what = f"only {len(sample.values)} usable events{lost}"
         return Stain(None, what, "measure more events, at lower voltages where they are saturated")
+    # beads are no background of cells, nor cells of beads
+    if blank is not None and _scatters_like(blank.scatter, reference=sample.scatter).sum() < FEW:
+        blank = None
     base, color = _first_guess(sample, blank=blank)
     background: _Background | None = None
     stained = np.zeros(len(sample.values), dtype=bool)
+    own = np.zeros(len(sample.values), dtype=bool)
     for _ in range(_ROUNDS):
-        score = (sample.values - base) @ color / max(float(color @ color), 1e-300)
-        stained, own = _split(score, blank=blank, base=base, color=color)
+        filtered = _filter(color, unstained=blank.values if blank is not None else sample.values[own])
+        zero = None if blank is None else (blank.values - base) @ filtered
+        stained, own = _split((sample.values - base) @ filtered, zero=zero)
         background = _background(sample, stained=stained, own=own, blank=blank)
         if stained.sum() < FEW or background is None:
             break
         base = background.center
-        color = _slope(sample.values[stained] - base, color=color)
+        like = stained & _scatters_like(sample.scatter, reference=sample.scatter[stained])
+        color = _slope(sample.values[like if like.sum() >= FEW else stained] - base, color=color, filtered=filtered)
     n = int(stained.sum())
     if n < FEW:
         return Stain(
@@ -90,7 +98,7 @@ def read_control(sample: Events, *, blank: Events | None) -> Stain:
         )
     if background is None:
         fix = "give an unstained sample of the same beads or cells"
-        return Stain(None, "no unstained events to compare the stained ones with", fix)
+        return Stain(None, "no unstained events stand clearly apart from the stained ones", fix)
     peak = int(np.argmax(color))
     above = float(np.median(sample.values[stained, peak]) - base[peak])
     if above <= 0:
@@ -114,12 +122,18 @@ def _first_guess(sample: Events, *, blank: Events | None) -> tuple[NDArray[np.fl
     return base, np.median(sample.values[bright], axis=0) - base
 
 
+def _filter(color: NDArray[np.float64], *, unstained: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights of the detectors that tell the dye from what varies without it (the matched filter, 1 for ``color``)."""
+    weight = np.asarray(color)
+    if len(unstained) >= FEW:
+        covariance = np.cov(unstained, rowvar=False).reshape(len(color), -1)
+        ridge = 0.1 * float(np.trace(covariance)) / len(color) + 1e-12
+        weight = np.asarray(np.linalg.solve(covariance + ridge * np.eye(len(color)), color), dtype=np.float64)
+    return np.asarray(weight / max(float(weight @ color), 1e-300))
+
+
 def _split(
-    score: NDArray[np.float64],
-    *,
-    blank: Events | None,
-    base: NDArray[np.float64],
-    color: NDArray[np.float64],
+    score: NDArray[np.float64], *, zero: NDArray[np.float64] | None
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """The stained and the unstained events of a control, by the amount of dye each holds."""
     # the cut of Otsu on a scale that is linear within the background and logarithmic above it
@@ -130,8 +144,7 @@ def _split(
         low = scaled <= _otsu(scaled)
         width = max(float(spread(score[low, None])[0]), width / 10)
     high = ~low
-    if blank is not None:
-        zero = (blank.values - base) @ color / max(float(color @ color), 1e-300)
+    if zero is not None:
         edge = float(np.quantile(zero, 0.995))
         above = score > edge
         # where the lower half is no background either, all of the control is stained
@@ -163,7 +176,7 @@ def _background(
 
 
 def _summary(values: NDArray[np.float64], *, name: str) -> _Background:
-    return _Background(np.median(values, axis=0), spread(values), len(values), name)
+    return _Background(trim_mean(values, _TRIM, axis=0), spread(values), len(values), name)
 
 
 def _scatters_like(scatter: NDArray[np.float64], *, reference: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -173,20 +186,20 @@ def _scatters_like(scatter: NDArray[np.float64], *, reference: NDArray[np.float6
     return np.asarray(((scatter >= low) & (scatter <= high)).all(axis=1))
 
 
-def _slope(above: NDArray[np.float64], *, color: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Slope of each detector on the amount of dye, through the background, in events of one color.
+def _slope(
+    above: NDArray[np.float64], *, color: NDArray[np.float64], filtered: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Slope of each detector on the amount of dye, through the background.
 
-    With a variance that grows with the amount, the best weighted slope is a ratio of sums. The amount is taken from
-    all detectors together, so that the choice of bright events favors the noise of none.
+    With a variance that grows with the amount, the best weighted slope is a ratio of sums; here of trimmed ones, after
+    the slope so far is taken off, so that dead cells do not bend it. The amount is taken from all detectors together,
+    so that the choice of bright events favors the noise of none.
     """
-    amount = above @ color / float(color @ color)
+    amount = above @ filtered
     bright = amount >= (np.median(amount) if len(amount) >= 4 * FEW else -np.inf)
-    off = np.linalg.norm(above - amount[:, None] * color, axis=1) / np.maximum(amount, 1e-12)
-    middle = float(np.median(off[bright]))
-    limit = middle + _OUTLYING * float(spread(off[bright, None])[0])
-    chosen = bright & (off <= max(limit, middle * (1 + 1e-9)))
-    total = above[chosen].sum(axis=0)
-    return np.asarray(total / max(float(total.max()), 1e-300))
+    left = above[bright] - amount[bright, None] * color
+    slope = color + trim_mean(left, _TRIM, axis=0) / max(float(amount[bright].mean()), 1e-300)
+    return np.asarray(slope / max(float(slope.max()), 1e-300))
 
 
 def spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
