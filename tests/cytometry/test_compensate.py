@@ -162,3 +162,61 @@ def test_channels_missing_from_the_matrix_stay_as_they_are() -> None:
     raw = adata.X.copy()
     compensate(adata)
     np.testing.assert_allclose(adata.X, oracle(raw.astype(float), SPILL, fluoro_indices=[1, 2, 3]), rtol=1e-4, atol=0.1)
+
+
+def test_many_blocks_and_scattered_channels_give_what_flowutils_gives() -> None:
+    rng = np.random.default_rng(1)
+    n, names = 10_001, [f"B{i}-A" for i in range(7)]
+    var = pd.DataFrame({"channel": names, "kind": ["fluorescence"] * 7}, index=names)
+    raw = rng.normal(500, 300, (n, 7)).astype("float32")
+    raw[:, 3] = np.nan
+    used = [0, 2, 5, 6]
+    matrix = np.eye(4) + 0.2 * rng.random((4, 4)) * ~np.eye(4, dtype=bool)
+    adata = anndata.AnnData(raw.copy(), var=var)
+    compensate(adata, spillover=pd.DataFrame(matrix, index=np.array(names)[used], columns=np.array(names)[used]))
+    expected = oracle(raw.astype(float), matrix, fluoro_indices=used)
+    np.testing.assert_allclose(adata.X[:, used], expected[:, used], rtol=1e-6, atol=1e-4)
+    np.testing.assert_array_equal(adata.X[:, [1, 3, 4]], raw[:, [1, 3, 4]])
+
+
+def test_the_events_are_held_three_times_and_no_array_twice() -> None:
+    adata = events(matrix=SPILL)
+    before = adata.X
+    compensate(adata)
+    assert np.shares_memory(adata.layers["raw"], before)
+    for one, other in ((adata.X, adata.layers["raw"]), (adata.layers["compensated"], adata.layers["raw"])):
+        assert not np.shares_memory(one, other)
+    kept = adata.layers["compensated"].copy()
+    adata.X[:] = 0
+    np.testing.assert_array_equal(adata.layers["compensated"], kept)
+
+
+def test_a_view_becomes_events_of_its_own() -> None:
+    whole = events(matrix=SPILL)
+    part = whole[10:20]
+    raw = whole.X.copy()
+    compensate(part)
+    np.testing.assert_array_equal(whole.X, raw)
+    np.testing.assert_array_equal(part.layers["raw"], raw[10:20])
+
+
+def test_mass_channels_are_compensated_only_where_this_is_meant() -> None:
+    adata = events(matrix=SPILL, kind="mass")
+    raw = adata.X.copy()
+    with pytest.raises(InputError, match="mass channel") as caught:
+        compensate(adata)
+    assert "compensate_mass" in caught.value.fix
+    np.testing.assert_array_equal(adata.X, raw)
+    assert "raw" not in adata.layers
+    compensate(adata, mass=True)
+    np.testing.assert_allclose(adata.X, oracle(raw.astype(float), SPILL, fluoro_indices=[1, 2, 3]), rtol=1e-4, atol=0.1)
+
+
+def test_what_was_assumed_of_a_matrix_travels_with_the_events() -> None:
+    adata = events()
+    frame = pd.DataFrame(SPILL, index=["CD3", "CD4", "CD8"], columns=["CD3", "CD4", "CD8"])
+    frame.attrs["notes"] = ["no control was given for B9-A: outside the matrix"]
+    compensate(adata, spillover=frame)
+    (note,) = get_notes(adata)
+    assert (note.code, note.sample) == ("events.spillover_source", "P1")
+    assert "B9-A" in note.text

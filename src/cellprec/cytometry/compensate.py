@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -18,19 +18,27 @@ if TYPE_CHECKING:
 
 # beyond this the errors of a 32-bit measurement show up in the third digit of the result
 _WORST_CONDITION: Final = 1e4
-_ROWS: Final = 200_000
+# a block and its product stay in the cache of one core
+_ROWS: Final = 4096
+# DataFrame.attrs of a matrix: what was assumed when it was read or estimated
+_NOTES: Final = "notes"
 
 
-def compensate(adata: AnnData, *, spillover: pd.DataFrame | None = None) -> None:
+def compensate(adata: AnnData, *, spillover: pd.DataFrame | None = None, mass: bool = False) -> None:
     """Subtract from each detector the light that belongs to the dyes of the others.
 
     ``X`` (events × channels, linear) is kept in ``layers["raw"]``; ``layers["compensated"]`` and ``X`` then hold
     events @ inverse(S) on the channels of the spillover matrix S (rows: dyes, columns: detectors) and the raw
     values elsewhere. Without a matrix (mass cytometry, or a file that has none) nothing changes and, for
-    fluorescence, a note says so. Calling it again starts from ``layers["raw"]``.
+    fluorescence, a note says so. Calling it again starts from ``layers["raw"]``. ``X`` itself becomes the raw layer
+    where it is float32, without a copy; the new ``X`` is an array of its own, since much of scanpy writes into ``X``.
 
     spillover: used instead of ``varp["spillover"]``; its rows and columns are channel or marker names, in fractions
-    or in percent (a diagonal of 100). Raises InputError for unknown names and for a matrix that cannot be inverted.
+    or in percent (a diagonal of 100); ``attrs["notes"]``, as ``read_compensation`` and ``estimate_spillover`` leave
+    them, become notes. mass: take the inverse for mass channels too, whose counts it makes negative.
+
+    Raises InputError for unknown names, for a matrix that cannot be inverted, that couples scatter or time, or, unless
+    meant, mass channels; nothing is changed then.
     Source: Bagwell and Adams 1993, Ann N Y Acad Sci 677:167.
 
     >>> import anndata, numpy as np, pandas as pd
@@ -40,19 +48,35 @@ def compensate(adata: AnnData, *, spillover: pd.DataFrame | None = None) -> None
     >>> (adata.X.round(3) + 0).tolist()
     [[100.0, 0.0], [0.0, 50.0]]
     """
-    raw = np.array(adata.layers.get(keys.RAW, adata.X), dtype=np.float32)
     matrix = _from_frame(adata, spillover) if spillover is not None else _from_file(adata)
-    compensated = raw.copy()
+    used = np.zeros(0, dtype=np.intp)
+    inverse: NDArray[Any] = np.zeros((0, 0))
     if matrix is not None:
         used = _involved(matrix)
-        square = matrix[np.ix_(used, used)]
-        _judge(adata, matrix=matrix, used=used)
-        for start in range(0, len(raw), _ROWS):
-            block = raw[start : start + _ROWS, used].astype(np.float64)
-            compensated[start : start + _ROWS, used] = np.linalg.solve(square.T, block.T).T
+        _judge(adata, matrix=matrix, used=used, mass=mass)
+        inverse = np.linalg.inv(matrix[np.ix_(used, used)])
+    raw = np.asarray(adata.layers.get(keys.RAW, adata.X), dtype=np.float32)
+    compensated, shown = _unspill(raw, used=used, inverse=inverse)
     adata.layers[keys.RAW] = raw
     adata.layers[keys.COMPENSATED] = compensated
-    adata.X = compensated.copy()
+    adata.X = shown
+
+
+def _unspill(
+    raw: NDArray[np.float32], *, used: NDArray[np.intp], inverse: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return raw with the used columns times the inverse, twice, block by block: the product is in 64 bits."""
+    layers = np.empty(raw.shape, dtype=np.float32), np.empty(raw.shape, dtype=np.float32)
+    neighbors = len(used) > 0 and used[-1] - used[0] + 1 == len(used)
+    columns: slice | NDArray[np.intp] = slice(int(used[0]), int(used[-1]) + 1) if neighbors else used
+    for start in range(0, len(raw), _ROWS):
+        rows = slice(start, start + _ROWS)
+        block = np.array(raw[rows])
+        if len(used):
+            block[:, columns] = block[:, columns].astype(np.float64) @ inverse
+        for layer in layers:
+            layer[rows] = block
+    return layers
 
 
 def _from_file(adata: AnnData) -> NDArray[np.float64] | None:
@@ -105,6 +129,8 @@ def _from_frame(adata: AnnData, frame: pd.DataFrame) -> NDArray[np.float64]:
     if np.allclose(values[np.arange(len(dyes)), [detectors.index(dye) for dye in dyes]], 100):
         values = values / 100
         _note(adata, "events.spillover_percent", "the spillover matrix was in percent and was divided by 100")
+    for text in frame.attrs.get(_NOTES, ()):
+        _note(adata, "events.spillover_source", str(text))
     matrix = np.eye(adata.n_vars)
     matrix[np.ix_(adata.var_names.get_indexer(dyes), adata.var_names.get_indexer(detectors))] = values
     return matrix
@@ -117,7 +143,7 @@ def _involved(matrix: NDArray[np.float64]) -> NDArray[np.intp]:
     return np.flatnonzero(takes_part)
 
 
-def _judge(adata: AnnData, *, matrix: NDArray[np.float64], used: NDArray[np.intp]) -> None:
+def _judge(adata: AnnData, *, matrix: NDArray[np.float64], used: NDArray[np.intp], mass: bool) -> None:
     square = matrix[np.ix_(used, used)]
     names = adata.var_names[used]
     if not np.isfinite(square).all():
@@ -130,6 +156,13 @@ def _judge(adata: AnnData, *, matrix: NDArray[np.float64], used: NDArray[np.intp
                 f"the spillover matrix couples {name}, which is no fluorescence channel",
                 where=_where(adata),
                 fix="take scatter and time out of the matrix",
+            )
+        if "mass" in kinds and not mass:
+            raise InputError(
+                f"the spillover matrix couples {names[kinds == 'mass'][0]}, which is a mass channel",
+                where=_where(adata),
+                why="counts have no negative values, which the inverse of a matrix makes of them",
+                fix="use compensate_mass, which keeps them at zero or above; or say mass=True if this is meant",
             )
     condition = np.linalg.cond(square)
     if not condition < _WORST_CONDITION:

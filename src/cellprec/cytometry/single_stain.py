@@ -103,7 +103,7 @@ def split_controls(
     used = [channel for channel in measured if channel in given.values()]
     stains = []
     for name, channel in sorted(given.items(), key=lambda item: used.index(str(item[1]))):
-        stain = _split(controls[name], unstained, name=name, channel=str(channel), used=used)
+        stain = split_control(controls[name], unstained=unstained, name=name, channel=str(channel), used=used)
         problems += _judge(stain, used=used, unstained=unstained)
         stains.append(stain)
     _raise(problems)
@@ -210,7 +210,20 @@ def _coverage(
     return problems
 
 
-def _split(adata: AnnData, unstained: AnnData | None, *, name: str, channel: str, used: Sequence[str]) -> SingleStain:
+def split_control(
+    adata: AnnData, *, unstained: AnnData | None, name: str, channel: str, used: Sequence[str]
+) -> SingleStain:
+    """Split one control into positive and background events, as ``split_controls`` says.
+
+    channel: the $PnN of the stained channel. used: the detectors to return, that channel among them.
+
+    >>> import anndata, pandas as pd
+    >>> var = pd.DataFrame({"channel": ["PE-A"], "kind": "fluorescence"}, index=["PE-A"])
+    >>> light = np.random.default_rng(0).normal([10.0] * 300 + [900.0] * 300, 5)[:, None]
+    >>> stain = split_control(anndata.AnnData(light, var=var), unstained=None, name="c", channel="PE-A", used=["PE-A"])
+    >>> len(stain.positive), len(stain.negative), stain.background
+    (300, 300, 'own negatives')
+    """
     values, scatter = _linear(adata, used), _scatter(adata)
     whole = ~_saturated(values) & np.isfinite(values).all(axis=1)
     n_saturated = int((~whole).sum())
@@ -221,7 +234,7 @@ def _split(adata: AnnData, unstained: AnnData | None, *, name: str, channel: str
         fine = ~_saturated(blank) & np.isfinite(blank).all(axis=1)
         blank, blank_scatter = blank[fine], blank_scatter[fine]
     own = used.index(channel)
-    cut = _valley(values[:, own], blank=None if blank is None else blank[:, own])
+    cut = find_valley(values[:, own], blank=None if blank is None else blank[:, own])
     bright = values[:, own] > cut
     middle, spread = _core(scatter[bright])
     inside = _within(scatter, middle, spread)
@@ -288,8 +301,15 @@ def _saturated(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     return piled
 
 
-def _valley(x: NDArray[np.float64], *, blank: NDArray[np.float64] | None) -> float:
-    """Return where positives begin in the stained channel, minus infinity where all events are of one hill."""
+def find_valley(x: NDArray[np.float64], *, blank: NDArray[np.float64] | None = None) -> float:
+    """Return where positives begin in a channel, minus infinity where all events are of one hill.
+
+    x: linear light of events. blank: the same of unstained ones, which tell rare positives from dirt.
+
+    >>> light = np.random.default_rng(0).normal([10.0] * 300 + [900.0] * 300, 5)
+    >>> 20 < find_valley(light) < 880
+    True
+    """
     noise = np.quantile(x, 0.30) - np.quantile(x, 0.05) if blank is None else _NORMAL * _mad(blank)
     z = np.arcsinh(x / max(float(noise), 1e-9))
     low, high = np.quantile(z, [0.0005, 0.9995])

@@ -150,7 +150,7 @@ def _estimate(names: Sequence[str], stains: Sequence[SingleStain], *, method: Me
             medians[i], error[i] = _by_medians(stain, own=i)
             matrix[i] = medians[i]
             if method == "auto":
-                fine, of_fine = _by_biweight(stain, own=i)
+                fine, of_fine = biweight_slopes(stain, own=i)
                 alike = np.abs(fine - medians[i]) <= np.maximum(_APART, _SIGNIFICANT * error[i])
                 alike |= _one_line(stain, fine, own=i).all()
                 matrix[i, alike], error[i, alike], how[i, alike] = fine[alike], of_fine[alike], "biweight"
@@ -174,7 +174,7 @@ def _raise_loose(stains: Sequence[SingleStain], rows: Sequence[int], error: NDAr
 
 def _by_medians(stain: SingleStain, *, own: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     bright, dark = np.median(stain.positive, axis=0), np.median(stain.negative, axis=0)
-    variance = _median_error(stain.positive) ** 2 + _median_error(stain.negative) ** 2
+    variance = median_error(stain.positive) ** 2 + median_error(stain.negative) ** 2
     reach = bright[own] - dark[own]
     row = (bright - dark) / reach
     error = np.sqrt(variance + row**2 * variance[own]) / reach
@@ -182,7 +182,7 @@ def _by_medians(stain: SingleStain, *, own: int) -> tuple[NDArray[np.float64], N
     return row, error
 
 
-def _median_error(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def median_error(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the standard error of each median, from the order statistics that bound it."""
     aside = min(_Z / 2 / np.sqrt(len(values)), 0.5)
     low, high = np.quantile(values, [0.5 - aside, 0.5 + aside], axis=0)
@@ -226,7 +226,7 @@ def robust_lines(x: NDArray[np.float64], y: NDArray[np.float64]) -> Lines:
     return Lines(intercept, slope, error)
 
 
-def _by_biweight(stain: SingleStain, *, own: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def biweight_slopes(stain: SingleStain, *, own: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Find the coefficients after which the stained lie, detector by detector, where the background lies.
 
     Events are grouped by their control and never by their light, so that noise in the channel of the dye does not
