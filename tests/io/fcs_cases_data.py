@@ -196,10 +196,14 @@ def counts() -> Iterator[tuple[str, Case]]:
     disagree = fcs(drop=["TOT"], tail=b"x" * 40, said=lambda b, e: (b, e + 20), header=lambda b, e: (b, e))
     yield "tot_missing_two", Case(disagree, "HEADER and TEXT give different numbers", REFUSED, message=r"\$TOT")
     for value in ("1", "3", "6"):
-        yield (
-            f"tot_{value}",
-            Case(fcs(TOT=value), "events would be lost", REFUSED, message=f"announces {value} .*room for 7"),
-        )
+        reason = "HEADER, TEXT and the file say 7"
+        yield f"tot_{value}", Case(fcs(TOT=value), reason, FLOATS, noted=True)
+        yield f"tot_{value}_crc", Case(fcs(TOT=value, tail=b"00000000"), reason, FLOATS, noted=True)
+        message = f"announces {value} .*room for 7"
+        tail = fcs(TOT=value, tail=b"x" * 50)
+        yield f"tot_{value}_tail", Case(tail, "the file goes on: nothing proves 7", REFUSED, message=message)
+        alone = fcs(TOT=value, header=lambda b, e: (b, e - 20))
+        yield f"tot_{value}_alone", Case(alone, "HEADER says 6, TEXT 7", REFUSED, message="announces|disagree")
     yield "tot_0_with_data", Case(fcs(TOT="0"), "the segment holds whole events", FLOATS, noted=True)
     yield "tot_10", Case(fcs(TOT="10"), "HEADER, TEXT and the file say 7", FLOATS, noted=True)
     yield "tot_huge", Case(fcs(TOT=str(10**15)), "HEADER, TEXT and the file say 7", FLOATS, noted=True)

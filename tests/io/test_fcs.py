@@ -283,8 +283,11 @@ def test_event_numbers_that_contradict_the_segment(write):
     adata = read_fcs(write(make(VALUES.tobytes(), 10)))
     np.testing.assert_array_equal(adata.X, VALUES)
     assert [(note.code, note.count) for note in get_notes(adata)] == [("fcs.events", 3)]
+    adata = read_fcs(write(make(VALUES.tobytes(), 2)))
+    np.testing.assert_array_equal(adata.X, VALUES, "HEADER, TEXT and the end of the file say 3")
+    assert ["2" in note.text and "3" in note.text for note in get_notes(adata)] == [True]
     with pytest.raises(FileFormatError, match="announces 2 events, the data segment has room for 3"):
-        read_fcs(write(make(VALUES.tobytes(), 2)))
+        read_fcs(write(make(VALUES.tobytes(), 2, tail=b"something")))
     # 16-bit integers whose width is said to be 32
     wrong = make(np.arange(12, dtype="<u2").tobytes(), 6, DATATYPE="I")
     with pytest.raises(FileFormatError, match=r"\$PnB"):

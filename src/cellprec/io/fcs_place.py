@@ -15,6 +15,7 @@ from cellprec.io.fcs_text import Text, whole
 from cellprec.notes import Note
 
 if TYPE_CHECKING:
+    from cellprec.errors import FileFormatError
     from cellprec.io.fcs_source import FcsSource
 
 CRC_BYTES = 8
@@ -158,6 +159,12 @@ def _fitting(
     bits = sum(parameter.bits for parameter in parameters)
     need = _bytes(announced, bits)
     place = _choose(source, text, fitting, need, bits, notes)
+    longer = [p for p in _places(text) if p.begin == place.begin and p.end < source.size and p.length > place.length]
+    for other in longer:
+        more = source.read(place.begin + need, other.length - need)
+        checksum = len(more) == CRC_BYTES and more.isdigit()
+        if len(more) * 8 >= bits and other.length * 8 % bits == 0 and not checksum and not _is_padding(more):
+            raise _contradicted(source, announced, other.length * 8 // bits)
     spare = place.length - need
     if abs(spare) * 8 < bits:
         if spare:
@@ -217,7 +224,7 @@ def _support(source: FcsSource, text: Text, place: _Place, need: int, bits: int)
 
 def _by_segment(
     source: FcsSource,
-    _text: Text,
+    text: Text,
     places: list[_Place],
     parameters: tuple[Parameter, ...],
     announced: int,
@@ -235,18 +242,25 @@ def _by_segment(
             why=f"{announced:,} events in {place.length:,} bytes would be {place.length // announced} bytes each, "
             f"the keywords say {bits / 8:g}",
         )
-    if agreed and place.length * 8 % bits == 0 and (announced == 0 or complete < announced):
-        text = (
+    # fewer announced than there are: only where nobody but $TOT says so
+    everyone = {(p.begin, p.end) for p in _places(text)} == {(place.begin, place.end)}
+    ends = place.end + 1 in (source.size, _before_crc(source))
+    if agreed and place.length * 8 % bits == 0 and (announced == 0 or complete < announced or (everyone and ends)):
+        message = (
             f"$TOT announces {announced:,} events, the data segment holds exactly {complete:,}: {complete:,} were read."
         )
-        notes.append(Note("fcs.events", text, complete))
+        notes.append(Note("fcs.events", message, complete))
         return place.begin, complete, place.length
     if complete < announced:
         raise source.error(
             f"the file is cut short: {complete:,} complete events of {announced:,} announced",
             why="the missing events may not be missing at random, so nothing is read",
         )
-    raise source.error(
+    raise _contradicted(source, announced, complete)
+
+
+def _contradicted(source: FcsSource, announced: int, complete: int) -> FileFormatError:
+    return source.error(
         f"$TOT announces {announced:,} events, the data segment has room for {complete:,}",
         why="the two cannot both be right, and events must not be lost or made up",
     )
