@@ -53,6 +53,15 @@ def test_everything_asked_of_an_index(rows, data):
     assert late.equals(late.copy())
     assert list(pickle.loads(pickle.dumps(late))) == list(strings)  # our own bytes
     assert list(late.astype(str)) == list(strings)
+    assert list(late + "-1") == list(strings + "-1")
+    assert list("a" + late) == list("a" + strings)
+    np.testing.assert_array_equal(late < wanted, strings < wanted)
+    np.testing.assert_array_equal(late >= late[::-1], strings >= strings[::-1])
+    np.testing.assert_array_equal(late != strings, strings != strings)
+    assert late.is_monotonic_increasing == strings.is_monotonic_increasing
+    assert list(late.difference([wanted])) == list(strings.difference([wanted]))
+    assert list(late.where(late != wanted, "zz")) == list(strings.where(strings != wanted, "zz"))
+    assert list(late.insert(0, "zz")) == list(strings.insert(0, "zz"))
 
 
 def test_text_methods_and_type():

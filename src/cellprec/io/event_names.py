@@ -6,6 +6,7 @@ events of an FCS file themselves. Here a sample keeps its prefix once and the nu
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any, Self
 
 import h5py
@@ -21,7 +22,7 @@ from pandas.core.strings.object_array import ObjectStringArrayMixin  # type: ign
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 NO_ROW = -1
 
@@ -149,6 +150,10 @@ class EventNames(ObjectStringArrayMixin, ExtensionArray):  # type: ignore[misc] 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise TypeError("names of events cannot be changed one by one: make strings of them first, with astype(object)")
 
+    def _maybe_convert_setitem_value(self, value: Any) -> Any:
+        # pandas asks this before it makes plain strings of an index in which a name is replaced
+        raise TypeError(f"{value!r} is not one of these names")
+
     def __eq__(self, other: object) -> Any:
         if isinstance(other, pd.Series | pd.DataFrame | pd.Index):
             return NotImplemented
@@ -158,6 +163,24 @@ class EventNames(ObjectStringArrayMixin, ExtensionArray):  # type: ignore[misc] 
         if isinstance(other, EventNames) and other.dtype == self.dtype and len(self) == len(other):
             return (self.numbers() == other.numbers()) & ~self.isna()
         return np.asarray(self) == (np.asarray(other, dtype=object) if pd.api.types.is_list_like(other) else other)
+
+    def __lt__(self, other: Any) -> Any:
+        return self._as_strings(operator.lt, other)
+
+    def __le__(self, other: Any) -> Any:
+        return self._as_strings(operator.le, other)
+
+    def __gt__(self, other: Any) -> Any:
+        return self._as_strings(operator.gt, other)
+
+    def __ge__(self, other: Any) -> Any:
+        return self._as_strings(operator.ge, other)
+
+    def __add__(self, other: Any) -> Any:
+        return self._as_strings(operator.add, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return self._as_strings(lambda names, more: more + names, other)
 
     # as of any array: what may be compared by value is no key
     __hash__ = None  # type: ignore[assignment]
@@ -196,6 +219,11 @@ class EventNames(ObjectStringArrayMixin, ExtensionArray):  # type: ignore[misc] 
             kind = np.int32 if top < np.iinfo(np.int32).max else np.int64
             return np.arange(self._rows.start, self._rows.stop, self._rows.step, dtype=kind)
         return self._rows
+
+    def _as_strings(self, operation: Callable[[Any, Any], Any], other: Any) -> Any:
+        if isinstance(other, pd.Series | pd.DataFrame | pd.Index):
+            return NotImplemented
+        return operation(np.asarray(self), np.asarray(other, dtype=object) if isinstance(other, EventNames) else other)
 
     def _whole(self) -> bool:
         return isinstance(self._rows, range) or not bool(self.isna().any())
