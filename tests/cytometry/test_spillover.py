@@ -235,6 +235,20 @@ def test_a_robust_line_is_deaf_to_what_lies_far_off() -> None:
     assert lines.error.max() < 0.005
 
 
+def test_a_coarse_scale_is_no_saturation() -> None:
+    bench = Bench(10, k=3)
+    stains, blank = bench.stains(), bench.record()
+    for adata in (*stains.values(), blank):
+        # ten bits over four decades, as old instruments store them: many events share the highest value
+        adata.X[:, 2:] = 10 ** (np.round(np.log10(np.clip(adata.X[:, 2:], 1, None)) * 64) / 64)
+    found = spillover_table(stains, unstained=blank)
+    assert found["n_saturated"].max() < 40
+    assert np.abs(found["spillover"] - bench.truth[~np.eye(3, dtype=bool)]).max() < 0.01
+    clipped = bench.record(1, bright=(12.0, 0.5))
+    table = spillover_table({**stains, "B1-A": clipped}, unstained=blank).set_index("dye")
+    assert table.loc["B1-A", "n_saturated"].max() == int((clipped.X[:, 2:] >= TOP).any(axis=1).sum())
+
+
 @pytest.mark.real
 @pytest.mark.skipif(not FLOWCORE.is_dir(), reason="the real data sets are not there")
 @pytest.mark.parametrize("method", ["auto", "medians"])

@@ -44,6 +44,7 @@ _BRIGHT: Final = 0.95
 _AMBIGUOUS: Final = 0.8
 _SPREADS: Final = 2.0
 _SATURATED: Final = 0.5
+_PILE: Final = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -295,9 +296,14 @@ def _saturated(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Tell which events lie in the pile at the end of a detector, wherever the file says that the detector ends."""
     piled = np.zeros(len(values), dtype=bool)
     for column in values.T:
-        at_end = column >= np.nanmax(column) if np.isfinite(column).any() else np.zeros(len(column), dtype=bool)
-        if at_end.sum() >= max(3, 0.0005 * len(column)):
-            piled |= at_end
+        finite = column[np.isfinite(column)]
+        top = finite.max() if len(finite) else np.inf
+        below = finite[finite < top]
+        at_top = len(finite) - len(below)
+        # on a coarse scale the highest value is met as often as the one before it, give or take
+        before = int((below == below.max()).sum()) if len(below) else at_top
+        if at_top >= max(3, 0.0005 * len(finite)) and at_top > _PILE * before:
+            piled |= column >= top
     return piled
 
 
