@@ -21,6 +21,8 @@ BATCH: Final = "batch"
 ARM: Final = "arm"
 REPLICATE: Final = "replicate"
 PCR_REPLICATE: Final = "pcr_replicate"
+# the column of a wide table that a row takes; of a single-stained control, what it is stained for
+COLUMN: Final = "column"
 
 # what an untreated arm is usually called, in lower case
 USUAL_CONTROLS: Final = frozenset({"vehicle", "dmso", "untreated", "control", "mock", "pbs"})
@@ -41,6 +43,7 @@ TRANSFORM: Final = "transform"
 GATES: Final = "gates"
 SPILLOVER: Final = "spillover"
 UNASSIGNED: Final = "unassigned"
+UNSTAINED: Final = "unstained"
 
 # rna: cells × genes
 COUNTS: Final = "counts"

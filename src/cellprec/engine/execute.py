@@ -19,7 +19,7 @@ from cellprec import keys
 from cellprec.engine.plan import Plan, Task
 from cellprec.engine.plan import plan as make_plan
 from cellprec.engine.store import Receipt, RunFolder, digest, digest_of, notes_of
-from cellprec.errors import WAITS, CellprecError, InputError
+from cellprec.errors import WAITS, CellprecError, InputError, StudyError
 from cellprec.settings import settings
 from cellprec.steps.catalogue import CATALOGUE
 from cellprec.steps.contract import Result, Sample, Step
@@ -108,7 +108,9 @@ def _need(plan: Plan, run: RunFolder, step: Step, name: str) -> Any:
             fix="See the errors above.",
         )
     data = run.data(name) if upstream is not None else None
-    if data is None and not need.optional:
+    # a sample that goes on without a matrix that could not be made would be compensated otherwise than was asked
+    waits = step.scope == "sample" and upstream is not None
+    if data is None and (waits or not need.optional):
         raise InputError(f"{WAITS} {name}", where=f"step {step.name}", fix=f"Mend {name} first.")
     return data
 
@@ -184,7 +186,11 @@ def code_version() -> str:
 
 
 def _told(error: CellprecError) -> dict[str, str]:
-    return {"what": error.what, "where": error.where, "why": error.why, "fix": error.fix}
+    why = error.why
+    if isinstance(error, StudyError):
+        each = [f"{p.where}: {p.what}. {p.fix}".removeprefix(": ").strip() for p in error.problems]
+        why = "\n".join(each)
+    return {"what": error.what, "where": error.where, "why": why, "fix": error.fix}
 
 
 def _plain(value: Any) -> Any:

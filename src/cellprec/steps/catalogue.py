@@ -7,8 +7,10 @@ from typing import Final
 from cellprec.steps.biomarkers import biomarkers
 from cellprec.steps.cells import cells
 from cellprec.steps.clones import clones
+from cellprec.steps.compensation import compensation
 from cellprec.steps.contigs import contigs
 from cellprec.steps.contract import Step
+from cellprec.steps.controls import controls
 from cellprec.steps.counts import counts
 from cellprec.steps.cytometry import cytometry
 from cellprec.steps.events import events
@@ -21,6 +23,8 @@ from cellprec.steps.table import table
 CATALOGUE: Final[dict[str, Step]] = {
     each.name: each
     for each in (
+        controls,
+        compensation,
         events,
         cytometry,
         flowjo,

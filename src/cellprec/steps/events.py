@@ -15,16 +15,26 @@ if TYPE_CHECKING:
 @step(modality="cytometry", mem_gb=2)
 def events(
     sample: Sample,
+    compensation: AnnData | None,
     *,
-    spillover: Annotated[Path | None, "CSV matrix that replaces the one in the files"] = None,
+    spillover: Annotated[Path | None, "matrix (CSV, workspace) instead of that of the files or the controls"] = None,
+    template: Annotated[Path | None, "YAML gating template, for files without a workspace"] = None,
     margins: Annotated[bool, "drop events at the edge of a detector's range"] = True,
-    doublets: Annotated[bool, "drop doublets by FSC-A against FSC-H"] = True,
+    acquisition: Annotated[bool, "drop events measured during clogs, bubbles and drifts"] = True,
+    doublets: Annotated[bool, "drop doublets, debris and calibration beads"] = True,
+    dead: Annotated[bool, "drop cells that take up a viability stain"] = True,
 ) -> AnnData:
-    """Read, compensate and clean the events of one file."""
+    """Read, compensate, clean and gate the events of one file."""
     adata = cp.io.read_fcs(sample.path, sample_id=sample.sample_id)
+    if spillover is not None:
+        cp.cytometry.compensate(adata, spillover=cp.io.read_compensation(spillover, sample=sample.path.name))
+    elif compensation is not None:
+        adata = cp.cytometry.apply_matrix(adata, matrix=compensation)
+    else:
+        cp.cytometry.compensate(adata)
     if sample.gates is not None:
-        cp.io.apply_gates(adata, gates=sample.gates, sample_name=sample.path.name)
-    matrix = cp.io.read_compensation(spillover) if spillover is not None else None
-    cp.cytometry.compensate(adata, spillover=matrix)
-    cp.cytometry.clean(adata, margins=margins, doublets=doublets)
+        cp.io.apply_gates(adata, gates=sample.gates)
+    cp.cytometry.clean(adata, margins=margins, acquisition=acquisition, doublets=doublets, dead=dead)
+    if template is not None and sample.gates is None:
+        cp.cytometry.gate(adata, rules=cp.io.read_template(template), seed=sample.seed)
     return adata

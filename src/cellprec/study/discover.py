@@ -10,11 +10,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from cellprec import keys
 from cellprec.errors import InputError, UsageError
 from cellprec.steps.catalogue import CATALOGUE
 from cellprec.steps.contract import Step
 
 _SKIPPED = {"results", "__pycache__"}
+_CONTROL = re.compile(r"unstained|single[ _-]?stain|comp(ensation)?[ _-]*controls?|stained[ _-]control", re.IGNORECASE)
+_CONTROL_FOLDER = re.compile(r"^(single[ _-]?stain(s|ed)?|comp(ensation)?([ _-]*controls?)?)$", re.IGNORECASE)
 _COLUMNS = (
     "sample_id",
     "modality",
@@ -76,6 +79,11 @@ def _recognize(path: Path, folder: Path) -> list[Found]:
     name, where = path.name.lower(), path.relative_to(folder).as_posix()
     plain = name.removesuffix(".gz")
     if plain.endswith((".fcs", ".lmd")):
+        stain = _CONTROL.search(path.name)
+        if stain or _CONTROL_FOLDER.search(path.parent.name):
+            # what a control is stained for is for the user to say, but for the one that is not stained
+            column = keys.UNSTAINED if re.search(r"unstained|blank", name) else ""
+            return [Found(_name(path), "control", where, column)]
         return [Found(_name(path), "cytometry", where)]
     if plain.endswith((".fastq", ".fq")):
         second = re.search(r"_[RI]2(_|\.)|_I1(_|\.)", path.name)
@@ -149,8 +157,11 @@ def write_study(folder: Path) -> tuple[Path, list[Found]]:
     if not found:
         what = "no FCS, 10x, contig, FASTQ, count or table file was recognized"
         raise InputError(what, where=folder, fix="Give the folder that holds the data, or write samples.csv by hand.")
-    used = [c for c in _COLUMNS if c not in {"column", "gates"} or any(getattr(f, c) for f in found)]
-    if not {f.modality for f in found} & {"fastq", "counts"}:
+    modalities = {f.modality for f in found}
+    used = [c for c in _COLUMNS if c not in {keys.COLUMN, "gates"} or any(getattr(f, c) for f in found)]
+    if "control" in modalities and keys.COLUMN not in used:
+        used.append(keys.COLUMN)
+    if not modalities & {"fastq", "counts"}:
         used = [c for c in used if c not in {"arm", "replicate", "pcr_replicate"}]
     with (folder / "samples.csv").open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle, lineterminator="\n")
@@ -158,7 +169,7 @@ def write_study(folder: Path) -> tuple[Path, list[Found]]:
         for item in found:
             writer.writerow([getattr(item, column, "") for column in used])
     study = folder / "study.yaml"
-    study.write_text(_study_text(folder.resolve().name, {f.modality for f in found}), encoding="utf-8")
+    study.write_text(_study_text(folder.resolve().name, modalities), encoding="utf-8")
     return study, found
 
 

@@ -25,12 +25,13 @@ KNOWN = (
     keys.ARM,
     keys.REPLICATE,
     keys.PCR_REPLICATE,
-    "column",
+    keys.COLUMN,
     "gates",
 )
 MODALITIES = tuple(dict.fromkeys(step.modality for step in CATALOGUE.values() if step.modality))
 _SPOKEN = {"facs": "cytometry", "fcs": "cytometry", "flow": "cytometry", "cytof": "cytometry", "gex": "rna",
-           "scrna": "rna", "tcr": "vdj", "bcr": "vdj", "reads": "fastq", "barcodes": "counts"}  # fmt: skip
+           "scrna": "rna", "tcr": "vdj", "bcr": "vdj", "reads": "fastq", "barcodes": "counts",
+           "stain": "control", "single_stain": "control", "compensation": "control"}  # fmt: skip
 _SAFE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
 
 
@@ -48,6 +49,7 @@ def judge_samples(sheet: Sheet, root: Path, config: Any) -> list[Problem]:
     for row, entry in frame.iterrows():
         problems += _judge_row(sheet.file, int(str(row)), entry, root, config)
     problems += _judge_twice(sheet, root)
+    problems += _judge_controls(sheet)
     problems += _judge_design(sheet, config)
     told = [c for c in (keys.PATIENT_ID, keys.TIMEPOINT, keys.ARM, keys.BATCH) if c in frame and (frame[c] != "").any()]
     if len(frame) > 1 and not told:
@@ -62,6 +64,31 @@ def judge_samples(sheet: Sheet, root: Path, config: Any) -> list[Problem]:
             fix = "Give every file of one modality its own sample_id."
             problems.append(Problem("samples.duplicate", what, sheet.file, row, keys.SAMPLE_ID, tube[0], fix=fix))
         first.setdefault(tube, row)
+    return problems
+
+
+def _judge_controls(sheet: Sheet) -> list[Problem]:
+    """What the rows of single-stained controls must say: the channel of each, once, and one unstained."""
+    frame = sheet.frame[sheet.frame[keys.MODALITY] == "control"]
+    if frame.empty:
+        return []
+    problems: list[Problem] = []
+    first: dict[str, int] = {}
+    stains = frame.get(keys.COLUMN, pd.Series("", index=frame.index)).str.strip()
+    for number, stain in stains.items():
+        row, sample = int(str(number)), str(frame.at[number, keys.SAMPLE_ID])
+        what = ""
+        if not stain:
+            what = "the control does not say what it is stained for"
+        elif stain.casefold() in first:
+            what = f"there is a control for {stain!r} in row {first[stain.casefold()]} already"
+        if what:
+            fix = f"Write the channel (PE-A), or `{keys.UNSTAINED}`; each once."
+            problems.append(Problem("samples.control", what, sheet.file, row, keys.COLUMN, sample, fix=fix))
+        first.setdefault(stain.casefold(), row)
+    if set(first) == {keys.UNSTAINED}:
+        what, fix = "no control is stained", "Add the single-stained controls, or leave out the controls."
+        problems.append(Problem("samples.control", what, sheet.file, None, keys.MODALITY, fix=fix))
     return problems
 
 
@@ -101,7 +128,7 @@ def _judge_twice(sheet: Sheet, root: Path) -> list[Problem]:
     problems = []
     for number, entry in sheet.frame.iterrows():
         row = int(str(number))
-        file = (str(resolve(root, entry["path"])), entry[keys.MODALITY], entry.get("column", ""))
+        file = (str(resolve(root, entry["path"])), entry[keys.MODALITY], entry.get(keys.COLUMN, ""))
         if entry["path"] and file in first:
             what = f"the file is already named in row {first[file]}"
             fix = "Name each file once; one tube measured twice has two files."

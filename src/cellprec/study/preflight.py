@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 
 import cellprec as cp
-from cellprec.errors import CellprecError, FileFormatError, Problem
+from cellprec.errors import CellprecError, FileFormatError, Problem, StudyError
 from cellprec.steps.contract import Sample
 from cellprec.study.config import Study
 from cellprec.study.load import judge_study
@@ -40,6 +40,7 @@ def preflight(path: Path | str) -> tuple[Study | None, list[Problem]]:
             if panel:
                 panels[sample.sample_id, row] = panel
     problems += _judge_panels(panels, study.sheet_name)
+    problems += _judge_template(study)
     problems += _judge_signs(study, panels)
     problems += _judge_flanks(study)
     return study, problems
@@ -54,6 +55,11 @@ def _unreadable(error: CellprecError, sample: Sample, row: int, file: str) -> Pr
 def _glance_fcs(sample: Sample) -> tuple[str, ...]:
     header = cp.io.read_fcs_header(sample.path)
     return tuple(marker or channel for channel, marker in zip(header.channels, header.markers, strict=True))
+
+
+def _glance_control(sample: Sample) -> tuple[str, ...]:
+    cp.io.read_fcs_header(sample.path)
+    return ()  # a tube with one dye often names its channels otherwise than the samples
 
 
 def _glance_rna(sample: Sample) -> tuple[str, ...]:
@@ -95,6 +101,7 @@ def _glance_table(sample: Sample) -> tuple[str, ...]:
 
 _GLANCES: dict[str, Callable[[Sample], tuple[str, ...]]] = {
     "cytometry": _glance_fcs,
+    "control": _glance_control,
     "rna": _glance_rna,
     "vdj": _glance_vdj,
     "counts": _glance_counts,
@@ -132,6 +139,19 @@ def _renamed(lacks: list[str], extra: list[str]) -> list[tuple[str, str]]:
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+
+
+def _judge_template(study: Study) -> list[Problem]:
+    path = study.settings["events"]["template"]
+    if path is None or not path.exists():
+        return []
+    try:
+        cp.io.read_template(path)
+    except StudyError as error:
+        return error.problems
+    except CellprecError as error:
+        return [Problem("template.unreadable", error.what, path.name, fix=error.fix)]
+    return []
 
 
 def _judge_signs(study: Study, panels: dict[tuple[str, int], tuple[str, ...]]) -> list[Problem]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 READS: Final = {
     "cytometry": ("events", "cytometry"),
+    "control": ("controls", ""),
     "rna": ("cells", "rna"),
     "vdj": ("contigs", "clones"),
     "fastq": ("reads", "clones"),
