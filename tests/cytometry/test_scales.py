@@ -129,6 +129,14 @@ def test_any_shape_and_layout_gives_the_same(shape: tuple[int, ...], order: str)
     np.testing.assert_array_equal(into[..., 1], 0)
 
 
+def test_a_scale_may_be_written_over_its_values() -> None:
+    # of so low a top that places on the scale would be far beyond it as values
+    values = np.array([1e-7, 5e-7, 1e-3, np.nan, -1e3])
+    expected = logicle(values, t=1e-6)
+    logicle_scale(t=1e-6).to_scale(values, out=values)
+    np.testing.assert_array_equal(values, expected)
+
+
 def test_whole_numbers_and_lists_are_taken() -> None:
     assert logicle([1000], t=262144)[0] == logicle(np.array([1000.0]), t=262144)[0]
     assert logicle(np.array([1000], dtype=np.uint16), t=262144).dtype == np.float64

@@ -53,7 +53,7 @@ class Biexponential:
         run = _compiled().interpolate
 
         def piece(part: NDArray[Any], into: NDArray[Any]) -> None:
-            run(part, into, table.pieces, table.per, self.zero, table.bits, self.up, self.b, self.down, self.d)
+            run(part, into, table.pieces.ravel(), table.per, self.zero, table.bits, self.up, self.b, self.down, self.d)
 
         return _each(given, out=out, work=piece)
 
@@ -127,6 +127,8 @@ def _floats(values: ArrayLike) -> NDArray[Any]:
 def _each(
     given: NDArray[Any], *, out: NDArray[Any] | None, work: Callable[[NDArray[Any], NDArray[Any]], None]
 ) -> NDArray[Any]:
+    if out is not None and np.may_share_memory(given, out):
+        given = given.copy()
     if given.ndim != 1 and not given.flags.c_contiguous:
         if given.flags.f_contiguous:
             return _each(given.T, out=None if out is None else out.T, work=work).T
@@ -160,10 +162,10 @@ def _compiled() -> _Kernels:
     from numba.extending import intrinsic  # noqa: PLC0415
 
     def as_bits(_: Any, __: Any) -> Any:
-        return types.int64(types.float64), partial(_same_bits, types.int64)
+        return types.uint64(types.float64), partial(_same_bits, types.uint64)
 
     def as_number(_: Any, __: Any) -> Any:
-        return types.float64(types.int64), partial(_same_bits, types.float64)
+        return types.float64(types.uint64), partial(_same_bits, types.float64)
 
     # multiply and add in one rounding; nothing else of IEEE is given up
     make = numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})
@@ -198,7 +200,7 @@ def _solver(solve: Callable[..., float]) -> Callable[..., None]:
 
 
 def _interpolator(
-    solve: Callable[..., float], as_bits: Callable[[float], int], as_number: Callable[[int], float]
+    solve: Callable[..., float], as_bits: Callable[[float], Any], as_number: Callable[[Any], float]
 ) -> Callable[..., None]:
     def run(
         x: NDArray[Any],
@@ -212,9 +214,11 @@ def _interpolator(
         down: float,
         d: float,
     ) -> None:
-        shift = 52 - bits
-        first = 1023 << bits
-        n = pieces.shape[0]
+        shift = np.uint64(52 - bits)
+        first = np.uint64(1023 << bits)
+        n = np.uint64(pieces.size // 4)
+        far = 0
+        # this loop calls nothing and counts without signs, so that all it needs stays in registers
         for i in range(x.size):
             value = np.float64(x[i])
             z = 1.0 + abs(value) * per
@@ -222,11 +226,20 @@ def _interpolator(
             j = key - first
             if j < n:
                 h = z - as_number(key << shift)
-                u = ((pieces[j, 3] * h + pieces[j, 2]) * h + pieces[j, 1]) * h + pieces[j, 0]
+                at = j << np.uint64(2)
+                u = pieces[at + np.uint64(3)] * h + pieces[at + np.uint64(2)]
+                u = (u * h + pieces[at + np.uint64(1)]) * h + pieces[at]
                 out[i] = zero + np.copysign(u, value)
-            elif np.isfinite(value):
-                out[i] = zero + np.copysign(solve(abs(value), up, b, down, d), value)
             else:
-                out[i] = value
+                far += 1
+        if far == 0:
+            return
+        for i in range(x.size):
+            value = np.float64(x[i])
+            if (as_bits(1.0 + abs(value) * per) >> shift) - first >= n:
+                if np.isfinite(value):
+                    out[i] = zero + np.copysign(solve(abs(value), up, b, down, d), value)
+                else:
+                    out[i] = value
 
     return cast("Callable[..., None]", run)
