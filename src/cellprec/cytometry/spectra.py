@@ -148,7 +148,7 @@ def is_autofluorescence(name: str) -> bool:
     >>> [is_autofluorescence(name) for name in ("AF", "AF2", "AF488")]
     [True, True, False]
     """
-    return re.fullmatch(rf"{AUTOFLUORESCENCE}\d?", name) is not None
+    return re.fullmatch(rf"{AUTOFLUORESCENCE}\d{{0,2}}", name) is not None
 
 
 def _judge_instrument(tubes: Mapping[str, AnnData], *, detectors: list[str], found: _Found) -> None:

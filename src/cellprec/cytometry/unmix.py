@@ -64,6 +64,7 @@ def unmix(
     *,
     spectra: pd.DataFrame,
     method: Literal["ols", "weighted", "nnls"] = "weighted",
+    autofluorescence: Literal["best", "all"] = "best",
     markers: Mapping[str, str] | None = None,
 ) -> AnnData:
     """Find how much of each dye every event carries, from the light of all detectors.
@@ -71,8 +72,8 @@ def unmix(
     adata: events × channels, linear, as read (``layers["raw"]`` where it is there). spectra: dyes × detectors as
     ``reference_spectra`` gives them. method: ``ols`` (least squares), ``weighted`` (least squares with the noise of
     each value: a floor and a part that grows with the light, both learned from the residuals) or ``nnls`` (least
-    squares, no amount below zero). Rows ``AF1``, ``AF2`` … are alternatives: each event takes the one that fits best.
-    markers: what each dye stains.
+    squares, no amount below zero). autofluorescence: of rows ``AF1``, ``AF2`` … each event takes the one that fits
+    ``best``, or ``all`` are components as dyes are. markers: what each dye stains.
 
     Returns events × (dyes, ``AF``, and all channels that are no detector, such as scatter and time). X and
     ``layers["compensated"]``: amounts in units of the dye's brightest detector (float32); obs as it was, with
@@ -96,7 +97,9 @@ def unmix(
     """
     if method not in METHODS:
         raise UsageError(f"there is no unmixing method {method!r}", fix=f"one of {', '.join(METHODS)}")
-    plan = _plan(adata, spectra=spectra)
+    if autofluorescence not in ("best", "all"):
+        raise UsageError(f"autofluorescence cannot be {autofluorescence!r}", fix="best or all")
+    plan = _plan(adata, spectra=spectra, alternatives=autofluorescence == "best")
     noise = _learn_noise(plan) if method == "weighted" else None
     n = adata.n_obs
     amounts = np.empty((n, len(plan.dyes)), dtype=np.float32)
@@ -129,7 +132,7 @@ def unmix(
     return unmixed
 
 
-def _plan(adata: AnnData, *, spectra: pd.DataFrame) -> _Plan:
+def _plan(adata: AnnData, *, spectra: pd.DataFrame, alternatives: bool) -> _Plan:
     channels = channel_names(adata)
     detectors = [str(name) for name in spectra.columns]
     names = [str(name) for name in spectra.index]
@@ -154,7 +157,7 @@ def _plan(adata: AnnData, *, spectra: pd.DataFrame) -> _Plan:
     ):
         raise InputError("the events are compensated already", where=where, fix="unmix the raw events instead")
     held = np.asarray(adata.layers.get(keys.RAW, adata.X))[:, [channels.index(name) for name in detectors]]
-    own = [name for name in names if is_autofluorescence(name)]
+    own = [name for name in names if alternatives and is_autofluorescence(name)]
     dyes = [name for name in names if name not in own]
     stained = values[[names.index(name) for name in dyes]]
     mixes = [np.vstack([stained, values[[names.index(name)]]]) for name in own] or [stained]
