@@ -34,7 +34,7 @@ _WORST: Final = 1e6
 _APART: Final = 0.0075
 _SIGNIFICANT: Final = 3.0
 # the slope within the stained and the slope from the background to them differ by more than this
-_BENT: Final = 0.015
+_BENT: Final = 0.03
 _LOOSE: Final = 0.02
 
 
