@@ -31,7 +31,7 @@ FAR = np.concatenate([-FAR[::-1], FAR])
 
 @st.composite
 def legal(draw: st.DrawFn) -> dict[str, float]:
-    m = draw(st.floats(0.5, 20))
+    m = draw(st.floats(0.02, 20))
     w = draw(st.one_of(st.just(0.0), st.floats(0, m / 2), st.just(m / 2)))
     a = draw(st.one_of(st.just(0.0), st.just(-w), st.just(m - 2 * w), st.floats(-w, m - 2 * w)))
     assume(0 <= 2 * w <= m and -w <= a <= m - 2 * w)
@@ -52,8 +52,9 @@ def test_any_legal_logicle_is_that_of_flowutils(parameters: dict[str, float], va
         back = transforms.logicle_inverse(theirs, None, **parameters)
     scale = logicle_scale(**parameters)
     solved = np.abs(back - x) <= 1e-6 * np.abs(x) + 1e-9 * (scale.up + scale.down)
-    assert solved.mean() > 0.5
-    assert np.abs(ours - theirs)[solved].max() < 1e-6
+    # the judge must know most answers; of scales of a few decades it does
+    assert solved.mean() > 0.5 or not 2 <= parameters["m"] <= 10
+    assert np.abs(ours - theirs)[solved].max(initial=0) < 1e-6
     # where it has no answer the curve itself is the judge
     slack = 1e-9 * np.abs(x) + 1e-12 * (scale.up + scale.down)
     assert (np.abs(logicle_inverse(ours, **parameters) - x) <= slack).all()

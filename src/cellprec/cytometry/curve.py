@@ -19,13 +19,17 @@ if TYPE_CHECKING:
 
 # pieces per doubling, as powers of two: the coarsest that is exact enough is taken
 _PIECES: Final = (4, 5, 6, 7, 8, 9, 10)
-# the relative error of a linear value that the error of the table may stand for: far below what the type can hold
+# the relative error of a linear value that the error of the table may stand for: below what the type can hold
 # in 32 bits, and 1e-10 in 64 bits
-_TOLERANCE: Final = {4: 1e-8, 8: 1e-10}
+_TOLERANCE: Final = {4: 1e-7, 8: 1e-10}
+# of a scale of 4.5 decades; one of fewer decades shall not be less exact
+_RATE_USUAL: Final = 10.0
 # the pieces reach this far beyond the top of the scale; what is farther is solved by itself
 _BEYOND: Final = 16.0
 _OCTAVES_MAX: Final = 64
 _BLOCK: Final = 1 << 14
+# values after which those that the table does not hold are looked for
+_CHUNK: Final = 1 << 10
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ def _table(scale: Biexponential, tolerance: float) -> _Table:
             h = apart * share
             guess = ((pieces[:, 3] * h + pieces[:, 2]) * h + pieces[:, 1]) * h + pieces[:, 0]
             worst = max(worst, float(np.abs(guess - _solve(scale, (nodes[:-1] + h - 1.0) * unit)).max()))
-        if worst <= tolerance / scale.b:
+        if worst <= tolerance / max(scale.b, _RATE_USUAL):
             break
     return _Table(pieces, 1.0 / unit, bits)
 
@@ -217,29 +221,31 @@ def _interpolator(
         shift = np.uint64(52 - bits)
         first = np.uint64(1023 << bits)
         n = np.uint64(pieces.size // 4)
-        far = 0
-        # this loop calls nothing and counts without signs, so that all it needs stays in registers
-        for i in range(x.size):
-            value = np.float64(x[i])
-            z = 1.0 + abs(value) * per
-            key = as_bits(z) >> shift
-            j = key - first
-            if j < n:
-                h = z - as_number(key << shift)
-                at = j << np.uint64(2)
-                u = pieces[at + np.uint64(3)] * h + pieces[at + np.uint64(2)]
-                u = (u * h + pieces[at + np.uint64(1)]) * h + pieces[at]
-                out[i] = zero + np.copysign(u, value)
-            else:
-                far += 1
-        if far == 0:
-            return
-        for i in range(x.size):
-            value = np.float64(x[i])
-            if (as_bits(1.0 + abs(value) * per) >> shift) - first >= n:
-                if np.isfinite(value):
-                    out[i] = zero + np.copysign(solve(abs(value), up, b, down, d), value)
+        for start in range(0, x.size, _CHUNK):
+            stop = min(start + _CHUNK, x.size)
+            far = 0
+            # this loop calls nothing and counts without signs, so that all it needs stays in registers
+            for i in range(start, stop):
+                value = np.float64(x[i])
+                z = 1.0 + abs(value) * per
+                key = as_bits(z) >> shift
+                j = key - first
+                if j < n:
+                    h = z - as_number(key << shift)
+                    at = j << np.uint64(2)
+                    u = pieces[at + np.uint64(3)] * h + pieces[at + np.uint64(2)]
+                    u = (u * h + pieces[at + np.uint64(1)]) * h + pieces[at]
+                    out[i] = zero + np.copysign(u, value)
                 else:
-                    out[i] = value
+                    far += 1
+            if far == 0:
+                continue
+            for i in range(start, stop):
+                value = np.float64(x[i])
+                if (as_bits(1.0 + abs(value) * per) >> shift) - first >= n:
+                    if np.isfinite(value):
+                        out[i] = zero + np.copysign(solve(abs(value), up, b, down, d), value)
+                    else:
+                        out[i] = value
 
     return cast("Callable[..., None]", run)
