@@ -9,7 +9,7 @@ from cellprec.cytometry.controls import apply_matrix, name_controls, spectra_of,
 from cellprec.cytometry.debarcode import debarcode, debarcode_table, split_debarcoded
 from cellprec.cytometry.embed import embed
 from cellprec.cytometry.gate import gate
-from cellprec.cytometry.gated import gate_table, name_by_gates, sample_table
+from cellprec.cytometry.gated import name_by_gates, sample_tables
 from cellprec.cytometry.join import join
 from cellprec.cytometry.mass_spillover import compensate_mass, estimate_mass_spillover
 from cellprec.cytometry.normalize import normalize_beads
@@ -42,7 +42,6 @@ __all__ = [
     "estimate_transform",
     "find_anomalies",
     "gate",
-    "gate_table",
     "inverse_transform",
     "join",
     "logicle",
@@ -53,7 +52,7 @@ __all__ = [
     "population_table",
     "read_signs",
     "reference_spectra",
-    "sample_table",
+    "sample_tables",
     "spectra_of",
     "spectra_pairs",
     "spillover_of",

@@ -9,6 +9,7 @@ import pandas as pd
 from anndata import AnnData
 
 from cellprec import keys
+from cellprec.cytometry.acquisition import acquisition_table
 from cellprec.io.gates import gate_counts, label_populations
 from cellprec.notes import add_note
 
@@ -47,41 +48,40 @@ def name_by_gates(adata: AnnData, *, samples: Mapping[str, AnnData]) -> bool:
     return True
 
 
-def gate_table(samples: Mapping[str, AnnData]) -> pd.DataFrame:
-    """Count the events of every gate in every sample that has gates; all events count, as in FlowJo.
+def sample_tables(samples: Mapping[str, AnnData]) -> dict[str, pd.DataFrame]:
+    """Tell sample by sample how many events came and stayed, how they lie in the gates, and what happened in time.
 
     Returns
     -------
-    DataFrame
-        ``sample_id``, ``path``, ``name``, ``parent``, ``count``, ``fraction`` (of the parent); no row without gates.
+    dict
+        ``samples``: ``sample_id``, ``n_events``, ``n_kept``, ``kept_fraction``, and one column of counts per reason met
+        anywhere, by the first reason of an event. ``gates``: ``sample_id``, ``path``, ``name``, ``parent``, ``count``,
+        ``fraction`` (of the parent); all events count where a workspace drew the gates, as in FlowJo; no row without
+        gates. ``acquisition``: the bins over time of ``acquisition_table``.
     """
-    parts = []
+    rows, gates, bins = [], [], []
     for name, sample in samples.items():
+        rows.append(_sample_row(name, sample))
+        bins.append(acquisition_table(sample))
         if keys.GATES in sample.obsm:
             counted = gate_counts(sample)
             counted.insert(0, keys.SAMPLE_ID, name)
-            parts.append(counted)
-    columns = [keys.SAMPLE_ID, "path", "name", "parent", "count", "fraction"]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
-
-
-def sample_table(samples: Mapping[str, AnnData]) -> pd.DataFrame:
-    """Tell sample by sample how many events came, how many stayed, and why the others went.
-
-    Returns
-    -------
-    DataFrame
-        ``sample_id``, ``n_events``, ``n_kept``, ``kept_fraction``, and one column of counts per reason met anywhere.
-    """
-    rows = []
-    for name, sample in samples.items():
-        keep = sample.obs[keys.KEEP].to_numpy(bool)
-        reasons = sample.obs.loc[~keep, keys.DROP_REASON].astype(str).value_counts()
-        n = len(keep)
-        row = {keys.SAMPLE_ID: name, "n_events": n, "n_kept": int(keep.sum())}
-        row["kept_fraction"] = float(keep.mean()) if n else np.nan
-        rows.append(row | {str(reason): int(count) for reason, count in sorted(reasons.items())})
+            gates.append(counted)
     table = pd.DataFrame(rows)
     counts = table.columns.drop([keys.SAMPLE_ID, "n_events", "n_kept", "kept_fraction"])
     table[counts] = table[counts].fillna(0).astype(int)
-    return table
+    columns = [keys.SAMPLE_ID, "path", "name", "parent", "count", "fraction"]
+    return {
+        "samples": table,
+        "gates": pd.concat(gates, ignore_index=True) if gates else pd.DataFrame(columns=columns),
+        "acquisition": pd.concat(bins, ignore_index=True),
+    }
+
+
+def _sample_row(name: str, sample: AnnData) -> dict[str, object]:
+    keep = sample.obs[keys.KEEP].to_numpy(bool)
+    reasons = sample.obs.loc[~keep, keys.DROP_REASON].astype(str).value_counts()
+    n = len(keep)
+    row: dict[str, object] = {keys.SAMPLE_ID: name, "n_events": n, "n_kept": int(keep.sum())}
+    row["kept_fraction"] = float(keep.mean()) if n else np.nan
+    return row | {str(reason): int(count) for reason, count in sorted(reasons.items())}

@@ -11,7 +11,7 @@ import cellprec as cp
 from cellprec.steps.contract import Artifacts, Design, Result, step
 
 
-@step(tables=("samples", "populations", "clusters", "gates"), mem_gb=6)
+@step(tables=("samples", "acquisition", "populations", "clusters", "gates"), mem_gb=6)
 def cytometry(
     design: Design,
     events: Artifacts,
@@ -31,9 +31,8 @@ def cytometry(
         cp.cytometry.annotate(cells, signs=signs)
     cp.cytometry.embed(cells, seed=design.seed)
     tables = {
-        "samples": cp.cytometry.sample_table(events),
+        **cp.cytometry.sample_tables(events),
         "populations": cp.cytometry.population_table(cells),
         "clusters": cp.cytometry.cluster_table(cells),
-        "gates": cp.cytometry.gate_table(events),
     }
     return Result(cells, tables)

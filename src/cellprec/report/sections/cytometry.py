@@ -15,6 +15,8 @@ from cellprec.pl.summary import bars
 from cellprec.report.figure import add_figure, add_interactive
 from cellprec.report.section import Alert, Parts, Section
 from cellprec.report.sections import happened
+from cellprec.report.sections.acquisition import draw_acquisition
+from cellprec.report.sections.controls import draw_controls
 from cellprec.report.table import Column, as_text, counted, make_table, some, span
 
 if TYPE_CHECKING:
@@ -50,7 +52,9 @@ def section(run: RunFolder, study: Study) -> Section | None:
         *margin_alerts(samples),
         *unnamed_alerts(populations),
     ]
+    draw_controls(parts, run)
     _draw_samples(parts, run, samples)
+    draw_acquisition(parts, run, run.table("cytometry.acquisition"))
     if populations is not None and len(populations):
         draw_fractions(parts, run, populations, stage="cytometry", noun="events", names=names)
     if clusters is not None and len(clusters):
@@ -65,8 +69,8 @@ def section(run: RunFolder, study: Study) -> Section | None:
     )
     lead = (
         f"{counted(total, one='event')} in {counted(len(samples), one='sample')}; {kept:,} "
-        f"({as_text(kept / total if total else 0.0, kind='fraction')}) are kept after margin events and doublets are "
-        "set aside. Events with alike markers form a cluster; "
+        f"({as_text(kept / total if total else 0.0, kind='fraction')}) are kept; the table of samples counts the "
+        "others by the first reason to set them aside. Events with alike markers form a cluster; "
         + (
             "an event belongs to the population of the innermost gate it lies in, as drawn in the workspace."
             if happened.named_by_gates(run)
@@ -307,7 +311,7 @@ def _add_tables(
             Column("count", "events", "count"),
             Column("fraction", "of its parent", "fraction"),
         ]
-        caption = "Gates of the workspace"
+        caption = "Gates"
         parts.tables.append(make_table(gates, columns=columns, caption=caption, source="tables/cytometry.gates.csv"))
 
 

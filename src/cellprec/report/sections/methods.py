@@ -87,28 +87,16 @@ def _cytometry(settings: Mapping[str, Used], run: RunFolder, study: Study) -> li
     events, joint = settings.get("events"), settings.get("cytometry")
     said = []
     if events is not None:
-        given = events.get("spillover")
-        matrix = "a spillover matrix given by the user" if given else "the spillover matrix stored in each file"
-        total = happened.read(run, step="events")
-        lacking = len(happened.samples_noted(run, "events.no_spillover", "events.identity_spillover"))
-        where = happened.of(total - lacking, total) if lacking and total else ""
-        said.append(f"Cytometry events were compensated with {matrix} {where or 'where there was one'}.")
-        dropped = [
-            text
-            for name, text in (
-                ("margins", f"events at the edge of a detector's range{_but(run, 'events.no_range')}"),
-                (
-                    "doublets",
-                    "doublets (by area against height or width of forward scatter, or by DNA content)"
-                    + _but(run, "events.no_doublet_check"),
-                ),
-            )
-            if events.get(name)
-        ]
-        said.append(f"Set aside were {' and '.join(dropped)}." if dropped else "No events were set aside.")
+        said.append(_compensated(run, events, settings.get("compensation")))
+        dropped = [text + _but(run, *codes) for name, text, *codes in _SET_ASIDE if events.get(name)]
+        said.append(f"Set aside were {_and(dropped)}." if dropped else "No events were set aside.")
     gates = run.table("cytometry.gates")
     if gates is not None and len(gates):
-        said.append("Manual gates were evaluated with FlowKit (White et al. 2021).")
+        said.append(
+            f"Gates were placed by the data as the template {events['template']} says."
+            if events and events.get("template")
+            else "Manual gates were evaluated with FlowKit (White et al. 2021)."
+        )
     if joint is not None:
         cofactor = joint.get("cofactor")
         said.append(
@@ -130,6 +118,45 @@ def _cytometry(settings: Mapping[str, Used], run: RunFolder, study: Study) -> li
         )
         said.append("Maps were made by UMAP (McInnes et al. 2018) of a random part of the events.")
     return said
+
+
+# setting of the step events, what it sets aside, and the notes of a sample where that could not be judged
+_SET_ASIDE: Final[tuple[tuple[str, ...], ...]] = (
+    ("margins", "events at the edge of a detector's range", "events.no_range"),
+    (
+        "acquisition",
+        "events measured while rate or signal was disturbed (as in PeacoQC, Emmaneel et al. 2022)",
+        "events.no_acquisition_check",
+    ),
+    (
+        "doublets",
+        "doublets (by area against height or width of forward scatter, or by DNA content), debris, calibration beads",
+        "events.no_doublet_check",
+    ),
+    ("dead", "dead cells (above the valley of a viability stain)", "events.no_dead_check", "events.no_dead_valley"),
+)
+
+
+def _compensated(run: RunFolder, events: Used, controls: Used | None) -> str:
+    """Say how dyes were told apart: by whose matrix, or by unmixing."""
+    if events.get("spillover"):
+        return "Cytometry events were compensated with a spillover matrix given by the user."
+    if controls is not None and controls.get("spectral"):
+        how = {"ols": "ordinary", "weighted": "weighted", "nnls": "non-negative"}[str(controls.get("unmixing"))]
+        text = f"Spectral events were unmixed by {how} least squares (Novo et al. 2013)"
+        return f"{text} with the spectra of the study's single-stained controls."
+    if controls is not None:
+        text = "Cytometry events were compensated with a spillover matrix estimated from the study's single-stained"
+        return f"{text} controls (Bagwell and Adams 1993; Roca et al. 2021)."
+    total = happened.read(run, step="events")
+    lacking = len(happened.samples_noted(run, "events.no_spillover", "events.identity_spillover"))
+    where = happened.of(total - lacking, total) if lacking and total else ""
+    text = "Cytometry events were compensated with the spillover matrix stored in each file"
+    return f"{text} {where or 'where there was one'}."
+
+
+def _and(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{'; '.join(parts[:-1])}; and {parts[-1]}"
 
 
 def _rna(settings: Mapping[str, Used], run: RunFolder, study: Study) -> list[str]:  # noqa: ARG001
@@ -172,8 +199,8 @@ def _rna(settings: Mapping[str, Used], run: RunFolder, study: Study) -> list[str
     return said
 
 
-def _but(run: RunFolder, code: str) -> str:
-    total, without = happened.read(run, step="events"), len(happened.samples_noted(run, code))
+def _but(run: RunFolder, *codes: str) -> str:
+    total, without = happened.read(run, step="events"), len(happened.samples_noted(run, *codes))
     return f" (which could be told {happened.of(total - without, total)})" if without and total else ""
 
 
