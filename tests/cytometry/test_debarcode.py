@@ -237,7 +237,7 @@ def test_the_samples_are_split_with_names_of_their_own(tmp_path: Path) -> None:
     for name, part in parts.items():
         assert part.n_obs == (pool.called == name).sum()
         assert set(part.obs["sample_id"]) == {name}
-        assert set(part.obs["acquisition"]) == {"pool"}
+        assert set(part.obs["pool"]) == {"pool"}
         assert part.obs_names[0].startswith(f"{name}:pool:")
         np.testing.assert_array_equal(part.X, pool.adata.X[pool.called == name])
     pool.adata.write_h5ad(tmp_path / "pool.h5ad")

@@ -9,7 +9,7 @@ import pandas as pd
 
 from cellprec import keys
 from cellprec.cytometry.panel import find_channels, near_misses, sample_names
-from cellprec.errors import InputError
+from cellprec.errors import InputError, UsageError
 from cellprec.notes import add_note
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def compensate(adata: AnnData, *, spillover: pd.DataFrame | None = None, mass: b
     them, become notes. mass: take the inverse for mass channels too, whose counts it makes negative.
 
     Raises InputError for unknown names, for a matrix that cannot be inverted, that couples scatter or time, or, unless
-    meant, mass channels; nothing is changed then.
+    meant, mass channels, UsageError after ``normalize_beads``; nothing is changed then.
     Source: Bagwell and Adams 1993, Ann N Y Acad Sci 677:167.
 
     >>> import anndata, numpy as np, pandas as pd
@@ -48,6 +48,9 @@ def compensate(adata: AnnData, *, spillover: pd.DataFrame | None = None, mass: b
     >>> (adata.X.round(3) + 0).tolist()
     [[100.0, 0.0], [0.0, 50.0]]
     """
+    if keys.BEAD_FACTOR in adata.obs:
+        what = "the events are normalized by beads already, and compensation starts from their raw values"
+        raise UsageError(what, where=_where(adata), fix="call compensate before normalize_beads")
     matrix = _from_frame(adata, spillover) if spillover is not None else _from_file(adata)
     used = np.zeros(0, dtype=np.intp)
     inverse: NDArray[Any] = np.zeros((0, 0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Method = Literal["ols", "weighted", "nnls"]
-_UNMIXING: Final = "unmixing"
 
 
 def name_controls(controls: Mapping[str, AnnData], *, sheet: pd.DataFrame) -> tuple[dict[str, AnnData], AnnData | None]:
@@ -99,8 +98,8 @@ def apply_matrix(adata: AnnData, *, matrix: AnnData) -> AnnData:
     matrix: from ``spillover_of`` or ``spectra_of``.
     """
     frame = matrix.to_df()
-    if matrix.uns[_UNMIXING]:
-        return unmix(adata, spectra=frame, method=cast("Method", str(matrix.uns[_UNMIXING])))
+    if matrix.uns[keys.UNMIXING]:
+        return unmix(adata, spectra=frame, method=cast("Method", str(matrix.uns[keys.UNMIXING])))
     compensate(adata, spillover=frame)
     return adata
 
@@ -117,7 +116,7 @@ def _packed(matrix: pd.DataFrame, *, unmixing: str) -> AnnData:
         obs=pd.DataFrame(index=matrix.index.astype(str)),
         var=pd.DataFrame(index=matrix.columns.astype(str)),
     )
-    adata.uns[_UNMIXING] = unmixing
+    adata.uns[keys.UNMIXING] = unmixing
     for remark in matrix.attrs.get("notes", ()):
         if isinstance(remark, str):
             add_note(adata, "controls.remark", remark)

@@ -21,19 +21,12 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 # obs: the sample by barcode, or unassigned (categorical); why not (categorical); the two measures of trust (float32)
-DEBARCODED_SAMPLE: Final = "debarcoded_sample"
-BC_REASON: Final = "bc_reason"
-BC_SEPARATION: Final = "bc_separation"
-BC_DISTANCE: Final = "bc_distance"
 # uns: what debarcode_table returns
-DEBARCODE: Final = "debarcode"
 # obs of what split_debarcoded returns: the pooled run
-ACQUISITION: Final = "acquisition"
 
 REASONS: Final = ("", "bead", "code not in key", "separation", "distance")
 CUTOFFS: Final = tuple(round(0.1 * i, 1) for i in range(1, 10))
 
-_BEAD: Final = "bead"
 _TOP: Final = 0.95
 _ROUNDS: Final = 10
 # channels whose positives differ by less than this on the arcsinh scale (two-fold) are compared as they are
@@ -121,7 +114,7 @@ def debarcode(
     """
     _judge_call(adata, cutoff=cutoff, max_distance=max_distance, cofactor=cofactor)
     read = read_key(adata, key=key)
-    beads = _flag(adata, _BEAD, default=False)
+    beads = _flag(adata, keys.BEAD, default=False)
     linear = np.asarray(adata.X)[:, read.channels].astype(np.float64)
     bad = ~np.isfinite(linear).all(axis=1)
     judged = _flag(adata, keys.KEEP, default=True) & ~beads & ~bad
@@ -143,7 +136,7 @@ def debarcode(
     table = _table(codes, reason=reason, judged=judged, key=read, unlisted=unlisted, cutoffs=cutoffs)
     table.insert(5, "cutoff", cutoffs)
     table.insert(6, "cutoff_from", how)
-    adata.uns[DEBARCODE] = table
+    adata.uns[keys.DEBARCODE] = table
     _say(adata, table=table, reason=reason)
     _say_unlisted(adata, unlisted=unlisted, key=read)
 
@@ -159,29 +152,29 @@ def debarcode_table(adata: AnnData) -> pd.DataFrame:
 
     Raises UsageError where ``debarcode`` was not called.
     """
-    if DEBARCODE not in adata.uns:
+    if keys.DEBARCODE not in adata.uns:
         raise UsageError("the events are not debarcoded", fix="call debarcode first")
-    return pd.DataFrame(adata.uns[DEBARCODE]).copy()
+    return pd.DataFrame(adata.uns[keys.DEBARCODE]).copy()
 
 
 def split_debarcoded(adata: AnnData) -> dict[str, AnnData]:
     """Return the events of each sample of a pooled run as an object of its own; samples without events are left out.
 
-    ``obs["sample_id"]`` becomes the sample, ``obs["acquisition"]`` the pooled run, and the names of the events
+    ``obs["sample_id"]`` becomes the sample, ``obs["pool"]`` the pooled run, and the names of the events
     ``sample:name``. Notes of the run travel with every sample. Raises UsageError where ``debarcode`` was not called.
     """
-    if DEBARCODED_SAMPLE not in adata.obs:
+    if keys.DEBARCODED_SAMPLE not in adata.obs:
         raise UsageError("the events are not debarcoded", fix="call debarcode first")
-    sample = adata.obs[DEBARCODED_SAMPLE].astype(str).to_numpy()
+    sample = adata.obs[keys.DEBARCODED_SAMPLE].astype(str).to_numpy()
     parts = {}
-    for name in adata.obs[DEBARCODED_SAMPLE].cat.categories:
+    for name in adata.obs[keys.DEBARCODED_SAMPLE].cat.categories:
         if name == keys.UNASSIGNED or not (sample == name).any():
             continue
         part = adata[sample == name].copy()
         if keys.SAMPLE_ID in part.obs:
-            part.obs[ACQUISITION] = pd.Categorical(part.obs[keys.SAMPLE_ID].astype(str))
+            part.obs[keys.POOL] = pd.Categorical(part.obs[keys.SAMPLE_ID].astype(str))
         part.obs[keys.SAMPLE_ID] = pd.Categorical([name] * part.n_obs)
-        part.obs = part.obs.drop(columns=[DEBARCODED_SAMPLE, BC_REASON])
+        part.obs = part.obs.drop(columns=[keys.DEBARCODED_SAMPLE, keys.BC_REASON])
         part.obs_names = [keys.cell_name(name, str(old)) for old in part.obs_names]
         set_notes(part, [Note(n.code, n.text, n.count, n.sample) for n in get_notes(adata)])
         parts[str(name)] = part
@@ -355,10 +348,10 @@ def _write(
 ) -> None:
     names = [*key.samples, keys.UNASSIGNED]
     assigned = np.where(reason == 0, sample, len(key.samples))
-    adata.obs[DEBARCODED_SAMPLE] = pd.Categorical.from_codes(assigned.tolist(), categories=pd.Index(names))
-    adata.obs[BC_REASON] = pd.Categorical.from_codes(reason.tolist(), categories=pd.Index(REASONS))
-    adata.obs[BC_SEPARATION] = separation.astype(np.float32)
-    adata.obs[BC_DISTANCE] = distance.astype(np.float32)
+    adata.obs[keys.DEBARCODED_SAMPLE] = pd.Categorical.from_codes(assigned.tolist(), categories=pd.Index(names))
+    adata.obs[keys.BC_REASON] = pd.Categorical.from_codes(reason.tolist(), categories=pd.Index(REASONS))
+    adata.obs[keys.BC_SEPARATION] = separation.astype(np.float32)
+    adata.obs[keys.BC_DISTANCE] = distance.astype(np.float32)
 
 
 def _table(

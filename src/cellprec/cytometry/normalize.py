@@ -21,11 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # obs: holds a bead, alone or with a cell (bool); is a bead alone (bool); what the event was multiplied by (float32)
-BEAD: Final = "bead"
-BEAD_ALONE: Final = "bead_alone"
-BEAD_FACTOR: Final = "bead_factor"
 # uns: the rows of the table that normalize_beads returns for this run
-BEADS: Final = "beads"
 
 TABLE_COLUMNS: Final = (
     "run", "channel", "mass", "beads", "before", "after", "baseline", "error_percent", "method", "window", "says",
@@ -162,7 +158,7 @@ def _judge_call(
         if keys.TRANSFORM in adata.var:
             what = "the events are transformed already: beads are compared on the linear scale"
             raise UsageError(what, where=f"sample {name}", fix="normalize before the transform")
-        if BEAD_FACTOR in adata.obs:
+        if keys.BEAD_FACTOR in adata.obs:
             what = "the run is normalized already"
             raise UsageError(what, where=f"sample {name}", fix="start again from the file to normalize it otherwise")
 
@@ -283,8 +279,8 @@ def _write(run: Run, *, target: Floats, several: bool) -> pd.DataFrame:
             adata.layers[keys.COMPENSATED][rows, scaled] *= np.exp(logs)
     adata.layers[keys.RAW] = raw
     adata.X = values
-    adata.obs[BEAD], adata.obs[BEAD_ALONE] = run.beads.holding, run.beads.alone
-    adata.obs[BEAD_FACTOR] = applied
+    adata.obs[keys.BEAD], adata.obs[keys.BEAD_ALONE] = run.beads.holding, run.beads.alone
+    adata.obs[keys.BEAD_FACTOR] = applied
     table = _table(run, before=before, target=target, method="by mass" if several else "one factor")
     _say_normalized(run, table=table, applied=applied)
     return table
@@ -326,7 +322,7 @@ def _table(run: Run, *, before: Floats, target: Floats, method: str) -> pd.DataF
         },
         columns=list(TABLE_COLUMNS),
     )
-    run.adata.uns[BEADS] = table.copy()
+    run.adata.uns[keys.BEADS] = table.copy()
     return table
 
 
@@ -357,7 +353,7 @@ def _leave(run: Run, *, alone: bool) -> pd.DataFrame:
     others = "nor was any other run" if alone else "the other runs were: compare their intensities with caution"
     text = f"{count} beads are too few: the run was not normalized, {others}"
     add_note(run.adata, "events.not_normalized", text, count=count, sample=run.name)
-    run.adata.obs[BEAD], run.adata.obs[BEAD_ALONE] = run.beads.holding, run.beads.alone
+    run.adata.obs[keys.BEAD], run.adata.obs[keys.BEAD_ALONE] = run.beads.holding, run.beads.alone
     before = np.median(run.signal, axis=0) if count else np.nan
     table = pd.DataFrame(
         {
@@ -375,5 +371,5 @@ def _leave(run: Run, *, alone: bool) -> pd.DataFrame:
         },
         columns=list(TABLE_COLUMNS),
     )
-    run.adata.uns[BEADS] = table.copy()
+    run.adata.uns[keys.BEADS] = table.copy()
     return table

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-UNMIXING: Final = "unmixing"
-SPECTRA: Final = "spectra"
-RESIDUAL: Final = "unmixing_residual"
 METHODS: Final = ("ols", "weighted", "nnls")
 
 _ROWS: Final = 20_000
@@ -113,10 +110,10 @@ def unmix(
         length[rows] = np.linalg.norm(block, axis=1)
     unmixed = _assemble(adata, plan=plan, amounts=amounts, markers=markers or {})
     relative = np.divide(residual, length, out=np.zeros(n), where=length > 0)
-    unmixed.obs[RESIDUAL] = relative.astype(np.float32)
+    unmixed.obs[keys.UNMIXING_RESIDUAL] = relative.astype(np.float32)
     if len(plan.own) > 1:
         unmixed.obs["autofluorescence"] = pd.Categorical(np.array(plan.own)[color], categories=plan.own)
-    unmixed.uns[UNMIXING] = {
+    unmixed.uns[keys.UNMIXING] = {
         "method": method,
         "detectors": np.array(plan.detectors),
         "condition": plan.condition,
@@ -292,7 +289,7 @@ def _assemble(adata: AnnData, *, plan: _Plan, amounts: NDArray[np.float32], mark
     unmixed.layers[keys.COMPENSATED] = values.copy()
     colors = np.zeros((len(var), len(plan.detectors)))
     colors[: len(plan.dyes)] = plan.mixes[0]
-    unmixed.varm[SPECTRA] = colors
+    unmixed.varm[keys.SPECTRA] = colors
     return unmixed
 
 

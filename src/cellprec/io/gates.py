@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 ARROW = " > "
 # uns: which matrix the gates were drawn on, as ``name``, ``source``, ``rows``, ``detectors``, ``matrix``
-GATES_COMPENSATION: Final = "gates_compensation"
 # coefficients that FlowJo rounds to ten digits are the same matrix
 _SAME = 1e-4
 
@@ -232,10 +231,10 @@ def _write(adata: AnnData, made: Gated) -> None:
 def _tell_compensation(adata: AnnData, used: Sequence[Compensation], labels: Sequence[str]) -> None:
     """Keep which matrix the gates stand on, and say where it is not the one that compensation would take."""
     if not used:
-        adata.uns[GATES_COMPENSATION] = {"name": "none", "source": "none"}
+        adata.uns[keys.GATES_COMPENSATION] = {"name": "none", "source": "none"}
         return
     main = used[0]
-    adata.uns[GATES_COMPENSATION] = {
+    adata.uns[keys.GATES_COMPENSATION] = {
         "name": ", ".join(matrix.name for matrix in used),
         "source": main.source,
         "rows": np.array(main.rows, dtype=str),
@@ -255,8 +254,8 @@ def _tell_compensation(adata: AnnData, used: Sequence[Compensation], labels: Seq
             worst = max(worst, float(np.abs(there - own).max()))
     if worst > _SAME:
         text = (
-            f"The gates were drawn on events compensated by the matrix {adata.uns[GATES_COMPENSATION]['name']} of the "
-            f"gate file; it differs from that of the FCS file by up to {worst:.3g}."
+            f"The gates were drawn on events compensated by {adata.uns[keys.GATES_COMPENSATION]['name']}, a matrix of "
+            f"the gate file; it differs from that of the FCS file by up to {worst:.3g}."
         )
         add_note(adata, "gates.other_compensation", text, sample=_sample_id(adata))
 

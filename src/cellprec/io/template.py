@@ -60,7 +60,7 @@ def read_template(path: str | Path) -> tuple[GateRule, ...]:
     - ``valley``: the valley between two hills of the density; none is placed where there is none;
     - ``mindensity``: the lowest density ``between`` two values, or between the two highest hills;
     - ``quantile``: the value below which this share of the parent lies (``quantile: 0.99``);
-    - ``ellipse``: the ellipse that holds ``share`` of the largest cloud, or of the cloud in which the point ``near`` lies;
+    - ``ellipse``: the ellipse that holds ``share`` of the largest cloud, or of the cloud that a point ``near`` is in;
     - ``fixed``: a ``value`` per channel.
 
     Raises InputError where there is no such file, FileFormatError where it is not YAML, StudyError with everything

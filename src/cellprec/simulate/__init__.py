@@ -4,5 +4,6 @@ from cellprec.simulate.barcoding import simulate_barcoding, simulate_counts
 from cellprec.simulate.cart import simulate_cart
 from cellprec.simulate.growth import Culture
 from cellprec.simulate.reads import simulate_reads
+from cellprec.simulate.spectral import simulate_spectral
 
-__all__ = ["Culture", "simulate_barcoding", "simulate_cart", "simulate_counts", "simulate_reads"]
+__all__ = ["Culture", "simulate_barcoding", "simulate_cart", "simulate_counts", "simulate_reads", "simulate_spectral"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt
 
@@ -17,14 +17,15 @@ def cytometry(
     events: Artifacts,
     *,
     populations: Annotated[Path | None, "CSV table of populations × markers with + and -"] = None,
-    cofactor: Annotated[float | None, "arcsinh cofactor instead of logicle (mass cytometry: 5)", Gt(0)] = None,
+    scale: Annotated[Literal["logicle", "biexponential", "arcsinh"] | None, "fluorescence (default: logicle)"] = None,
+    cofactor: Annotated[float | None, "fixed arcsinh cofactor (usual: 5 for mass, 150 for fluorescence)", Gt(0)] = None,
     n_clusters: Annotated[int, "number of clusters", Ge(2)] = 30,
     max_events: Annotated[int, "events taken per sample for the joint analysis", Ge(100)] = 100_000,
 ) -> Result:
     """Join all cytometry samples, transform, cluster and name the populations."""
     sheet = design.samples[design.samples["modality"] == "cytometry"]
     cells = cp.cytometry.join(events, sheet=sheet, max_events=max_events, seed=design.seed)
-    cp.cytometry.transform(cells, parameters=cp.cytometry.estimate_transform(cells, cofactor=cofactor))
+    cp.cytometry.transform(cells, parameters=cp.cytometry.estimate_transform(cells, method=scale, cofactor=cofactor))
     cp.cytometry.cluster(cells, n_clusters=n_clusters, seed=design.seed)
     if not cp.cytometry.name_by_gates(cells, samples=events):
         signs = cp.cytometry.read_signs(populations) if populations else cp.cytometry.default_signs()

@@ -99,11 +99,12 @@ def _cytometry(settings: Mapping[str, Used], run: RunFolder, study: Study) -> li
         )
     if joint is not None:
         cofactor = joint.get("cofactor")
+        scale = _SCALES[joint.get("scale") or "logicle"]
         said.append(
             f"Intensities were transformed by the inverse hyperbolic sine with a cofactor of {cofactor}."
             if cofactor
-            else "Fluorescence was transformed by the logicle scale (Parks et al. 2006; Moore and Parks 2012) with "
-            "parameters estimated over the whole study, mass channels by the inverse hyperbolic sine (cofactor 5)."
+            else f"Fluorescence was transformed by {scale}, estimated over the whole study, mass channels by the "
+            "inverse hyperbolic sine (cofactor 5)."
         )
         n_clusters = f" {joint['n_clusters']}" if joint.get("n_clusters") else ""
         said.append(
@@ -120,6 +121,11 @@ def _cytometry(settings: Mapping[str, Used], run: RunFolder, study: Study) -> li
     return said
 
 
+_SCALES: Final = {
+    "logicle": "the logicle scale (Parks et al. 2006; Moore and Parks 2012) with parameters",
+    "biexponential": "FlowJo's biexponential scale with parameters",
+    "arcsinh": "the inverse hyperbolic sine with cofactors that stabilize the variance (Azad et al. 2016)",
+}
 # setting of the step events, what it sets aside, and the notes of a sample where that could not be judged
 _SET_ASIDE: Final[tuple[tuple[str, ...], ...]] = (
     ("margins", "events at the edge of a detector's range", "events.no_range"),

@@ -7,6 +7,8 @@ from typing import Final
 REFERENCES: Final = {
     "Aitchison 1982": "Aitchison J. The statistical analysis of compositional data. "
     "J R Stat Soc B 1982;44:139–177. doi:10.1111/j.2517-6161.1982.tb01195.x",
+    "Azad et al. 2016": "Azad A, Rajwa B, Pothen A. flowVS: channel-specific variance stabilization in flow cytometry. "
+    "BMC Bioinformatics 2016;17:291. doi:10.1186/s12859-016-1083-9",
     "Bagwell and Adams 1993": "Bagwell CB, Adams EG. Fluorescence spectral overlap compensation for any number of flow "
     "cytometry parameters. Ann N Y Acad Sci 1993;677:167–184. doi:10.1111/j.1749-6632.1993.tb38775.x",
     "Benjamini and Hochberg 1995": "Benjamini Y, Hochberg Y. Controlling the false discovery rate. "
