@@ -64,7 +64,8 @@ def main() -> None:
             file.unlink()
     data_bytes = n_events * N_CHANNELS * 4
     keys = [print_table(order, runs[order], data_bytes=data_bytes) for order in ORDERS]
-    worst = {key: max(each[key] for each in keys) for key in keys[0]}
+    # the worst for us: our largest ratios, and the smallest of a peer
+    worst = {key: (min if "peer" in key else max)(each[key] for each in keys) for key in keys[0]}
     print("RESULT " + " ".join(f"{key}={value:.3f}" for key, value in worst.items()))
 
 
