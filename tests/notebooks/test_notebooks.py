@@ -16,7 +16,8 @@ def test_the_notebook_runs(path: Path, tmp_path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     pictures = [o for c in notebook.cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
-    assert len(pictures) == 4, "every figure of the notebook was drawn"
+    drawn = [c for c in notebook.cells if c.cell_type == "code" and c.source.rstrip().endswith(".figure")]
+    assert len(pictures) == len(drawn) >= 3, "every figure of the notebook was drawn"
 
 
 def test_there_are_notebooks() -> None:

@@ -5,5 +5,14 @@ from cellprec.simulate.cart import simulate_cart
 from cellprec.simulate.growth import Culture
 from cellprec.simulate.reads import simulate_reads
 from cellprec.simulate.spectral import simulate_spectral
+from cellprec.simulate.tubes import simulate_tubes
 
-__all__ = ["Culture", "simulate_barcoding", "simulate_cart", "simulate_counts", "simulate_reads", "simulate_spectral"]
+__all__ = [
+    "Culture",
+    "simulate_barcoding",
+    "simulate_cart",
+    "simulate_counts",
+    "simulate_reads",
+    "simulate_spectral",
+    "simulate_tubes",
+]
