@@ -188,3 +188,102 @@ def test_a_real_spleen_sample_keeps_most_of_its_events() -> None:
     adata = read_fcs(DATA / "cytometry" / "flowsom_68983" / "68983.fcs", sample_id="spleen")
     clean(adata)
     assert 0.8 < adata.obs["keep"].mean() < 1
+
+
+def test_every_reason_of_an_event_is_kept() -> None:
+    adata = flow(doublets=200)
+    put(adata, 2100, "CD3", TOP)
+    put(adata, 2101, "SSC-A", 0)
+    clean(adata)
+    reasons = pd.DataFrame(adata.obsm["drop_reasons"], columns=list(adata.uns["drop_reasons"]))
+    assert adata.obs["drop_reason"].iloc[[2100, 2101]].tolist() == ["margin", "floor"]
+    assert reasons.loc[[2100, 2101], "doublet"].all()
+    assert (reasons.any(axis=1).to_numpy() == ~adata.obs["keep"].to_numpy()).all()
+
+
+def test_the_result_can_be_written_and_read(tmp_path: Path) -> None:
+    adata = flow(doublets=50)
+    adata.obs.index = adata.obs.index.astype(str)
+    clean(adata)
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    back = anndata.read_h5ad(tmp_path / "a.h5ad")
+    assert (back.obsm["drop_reasons"] == adata.obsm["drop_reasons"]).all()
+    assert list(back.uns["drop_reasons"]) == list(adata.uns["drop_reasons"])
+    assert list(back.uns["acquisition"].columns) == list(adata.uns["acquisition"].columns)
+
+
+def blood(*, small: int, stained: bool, ratio: float) -> anndata.AnnData:
+    """Large cells, and small ones that scatter less by ``ratio``, stained for CD3 or not."""
+    rng = np.random.default_rng(4)
+    n = 4000
+    is_small = np.arange(n) < small
+    forward = rng.lognormal(11, 0.2, n) * np.where(is_small, ratio, 1)
+    side = rng.lognormal(10, 0.3, n) * np.where(is_small, ratio, 1)
+    cd3 = rng.lognormal(5, 0.4, n) * np.where(is_small & stained, 50, 1)
+    cd4 = rng.lognormal(5, 0.4, n) * np.where(~is_small & (np.arange(n) % 2 == 0), 50, 1)
+    names = ["FSC-A", "SSC-A", "CD3", "CD4"]
+    var = pd.DataFrame({"channel": ["FSC-A", "SSC-A", "B1-A", "B2-A"], "marker": ["", "", "CD3", "CD4"]}, index=names)
+    var["kind"] = ["scatter"] * 2 + ["fluorescence"] * 2
+    return anndata.AnnData(np.column_stack([forward, side, cd3, cd4]).astype("float32"), var=var)
+
+
+@pytest.mark.parametrize(
+    ("stained", "ratio", "dropped"), [(False, 0.1, True), (True, 0.1, False), (False, 0.4, False), (True, 0.4, False)]
+)
+def test_debris_goes_but_no_small_cells(stained: bool, ratio: float, dropped: bool) -> None:
+    adata = blood(small=800, stained=stained, ratio=ratio)
+    clean(adata)
+    reason = adata.obs["drop_reason"].to_numpy()
+    assert np.mean(reason[:800] == "debris") == (pytest.approx(1, abs=0.02) if dropped else 0)
+    assert np.mean(reason[800:] == "debris") < 0.01
+    assert ("events.no_debris_check" in notes(adata)) != dropped
+
+
+def test_ratios_of_several_kinds_of_pulse_are_not_believed() -> None:
+    adata = flow()
+    adata.X[:700, 0] *= 2
+    clean(adata)
+    assert (adata.obs["drop_reason"] != "doublet").all()
+    assert "events.no_doublet_check" in notes(adata)
+
+
+def helios(n: int = 3000, *, beads: int = 0, odd: int = 0) -> anndata.AnnData:
+    """Cells, then beads of four elements, then cells whose ion cloud came out wrong."""
+    rng = np.random.default_rng(6)
+    total = n + beads + odd
+    is_bead = (np.arange(total) >= n) & (np.arange(total) < n + beads)
+    metals = ["Ce140Di", "Eu151Di", "Eu153Di", "Ho165Di", "Lu175Di"]
+    values = {m: np.where(is_bead, rng.normal(900, 60, total), rng.gamma(1, 15, total)) for m in metals}
+    values |= {m: np.where(is_bead, rng.gamma(1, 3, total), rng.normal(400, 40, total)) for m in ("Ir191Di", "Ir193Di")}
+    values["Event_length"] = rng.normal(25, 3, total).round()
+    values["Residual"] = rng.lognormal(4, 0.4, total)
+    values["Offset"] = np.zeros(total)
+    values["Residual"][n + beads :] *= 50
+    values["Event_length"][n + beads :] = 90
+    kinds = ["mass"] * 7 + ["other"] * 3
+    var = pd.DataFrame({"channel": list(values), "kind": kinds}, index=list(values))
+    return anndata.AnnData(np.column_stack(list(values.values())).astype("float32"), var=var)
+
+
+def test_beads_and_odd_clouds_of_a_mass_cytometer() -> None:
+    adata = helios(beads=150, odd=100)
+    clean(adata)
+    reason = adata.obs["drop_reason"].to_numpy()
+    assert np.mean(reason[3000:3150] == "bead") >= 0.98
+    assert np.mean(reason[3150:] == "cloud") == 1
+    assert np.mean(reason[:3000] == "") >= 0.98
+
+
+def test_an_already_clean_mass_file_stays() -> None:
+    adata = helios()
+    clean(adata)
+    assert adata.obs["keep"].mean() >= 0.98
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not (DATA / "cytometry" / "cytonorm_ptlg").exists(), reason="the real data are not here")
+def test_gated_mass_files_stay() -> None:
+    for path in sorted((DATA / "cytometry" / "cytonorm_ptlg" / "input").glob("*.fcs")):
+        adata = read_fcs(path)
+        clean(adata)
+        assert adata.obs["keep"].mean() >= 0.97, path.name

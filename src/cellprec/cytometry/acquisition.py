@@ -350,6 +350,8 @@ def _that_matter(found: list[Stretch]) -> list[Stretch]:
         for i, j in [*itertools.pairwise(range(len(found))), *((i + 1, i) for i in range(len(found) - 1))]:
             one, other = found[i], found[j]
             touch = one.stop == other.start or other.stop == one.start
+            # the foot of a hill, not a plain beside it
+            touch &= one.stop - one.start <= other.stop - other.start
             if touch and matter[j] and not matter[i] and float(np.dot(one.effect, other.effect)) > 0:
                 matter[i] = changed = True
     return [stretch for stretch, matters in zip(found, matter, strict=True) if matters]

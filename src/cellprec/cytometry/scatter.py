@@ -26,7 +26,7 @@ _NORMAL: Final = 1.4826
 # debris scatters forward a quarter of the light of the smallest cells, at most
 _SMALLER: Final = 0.25
 _COFACTOR: Final = 150.0
-# a channel on which the small particles shine brighter than the cells holds cells
+# where the brightest tenth of the small particles is twice as bright as that of the cells, they are cells
 _BRIGHT: Final = 0.9
 
 
@@ -128,6 +128,7 @@ def find_debris(adata: AnnData, *, values: NDArray[np.float32], usable: NDArray[
     if np.median(side[left]) > np.median(side[right]):
         return "the small particles scatter more to the side than the cells"
     signal = np.arcsinh(values[:, stained] / _COFACTOR)
-    if (np.quantile(signal[left], _BRIGHT, axis=0) > np.quantile(signal[right], _BRIGHT, axis=0)).any():
+    brighter = np.quantile(signal[left], _BRIGHT, axis=0) - np.quantile(signal[right], _BRIGHT, axis=0)
+    if (brighter > np.log(2)).any():
         return "the small particles are stained like cells"
     return np.asarray(small)

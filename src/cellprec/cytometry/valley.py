@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BINS: Final = 256
-_SMOOTH: Final = 5.0
+# widths of the smoothing, in bins: hills of few events show at a wide one only
+_SMOOTH: Final = (5.0, 10.0)
 # standard deviations of counting noise by which the lower hill must rise above the valley
-_SURE: Final = 4.0
+_SURE: Final = 3.0
 _FEW: Final = 30
 _SHARE: Final = 0.003
 
@@ -39,20 +40,27 @@ def find_valley(values: NDArray[np.floating], *, depth: float = 0.5, apart: floa
     if high <= low:
         return float("nan")
     counts, edges = np.histogram(np.clip(values, low, high), bins=_BINS, range=(float(low), float(high)))
-    smooth = gaussian_filter1d(counts.astype(np.float64), _SMOOTH, mode="constant")
     middle = (edges[:-1] + edges[1:]) / 2
-    below = np.cumsum(counts)
-    few = max(_FEW, _SHARE * len(values))
-    best = (0.0, float("nan"))
+    for width in _SMOOTH:
+        for k in _valleys(counts, width=width, depth=depth):
+            above = values > middle[k]
+            if min(above.sum(), (~above).sum()) < max(_FEW, _SHARE * len(values)):
+                continue
+            if np.median(values[above]) - np.median(values[~above]) >= apart:
+                return float(middle[k])
+    return float("nan")
+
+
+def _valleys(counts: NDArray[np.intp], *, width: float, depth: float) -> list[int]:
+    """Bins of the valleys that are deep and sure, those between the highest hills first, then the deepest."""
+    smooth = gaussian_filter1d(counts.astype(np.float64), width, mode="constant")
+    found = []
     hills = find_peaks(np.r_[0, smooth, 0])[0] - 1
     for left, right in itertools.pairwise(hills):
         k = int(left + np.argmin(smooth[left : right + 1]))
         hill = float(min(smooth[: k + 1].max(), smooth[k:].max()))
-        # the variance of a smoothed count is the count over 2·√π·σ
-        noise = np.sqrt((hill + smooth[k]) / (2 * np.sqrt(np.pi) * _SMOOTH))
-        both = min(below[k], len(values) - below[k]) >= few
-        if both and smooth[k] <= depth * hill and hill - smooth[k] >= _SURE * noise:
-            sides = values > middle[k]
-            if np.median(values[sides]) - np.median(values[~sides]) >= apart:
-                best = max(best, (hill, float(middle[k])))
-    return best[1]
+        # the variance of a smoothed count is the count over 2·√π·width
+        noise = np.sqrt((hill + smooth[k]) / (2 * np.sqrt(np.pi) * width))
+        if smooth[k] <= depth * hill and hill - smooth[k] >= _SURE * noise:
+            found.append((hill, -float(smooth[k]), k))
+    return [k for _, _, k in sorted(found, reverse=True)]
