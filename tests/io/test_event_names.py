@@ -133,3 +133,10 @@ def test_names_of_a_column():
     assert adata.obs.reset_index()["index"].tolist() == adata.obs_names.tolist()
     merged = adata.obs.merge(pd.DataFrame({"name": ["P01:2"], "c": [1]}), on="name")
     assert merged["a"].tolist() == [2]
+
+
+def test_names_are_plain_strings_where_the_library_hides_what_late_names_need(monkeypatch):
+    monkeypatch.setattr("cellprec.io.event_names._REGISTRY", None)
+    names = event_names("P01:", range(2, 5))
+    assert names.dtype == object
+    assert names.tolist() == ["P01:2", "P01:3", "P01:4"]

@@ -50,6 +50,15 @@ def test_round_trip(tmp_path, values, data):
     assert other.pns_labels == markers
 
 
+def test_a_marker_may_be_called_like_a_keyword(tmp_path):
+    names = {"channels": ["$PAR", "A", "B"], "markers": ["$BEGINDATA", "$P2N", "$TOT"]}
+    path = write_fcs(tmp_path / "a.fcs", VALUES, **names, keywords={"K": "$MODE"})
+    adata = read_fcs(path)
+    assert [list(adata.var["channel"]), list(adata.var["marker"])] == list(names.values())
+    assert read_fcs_header(path).keywords["K"] == "$MODE"
+    assert not get_notes(adata)
+
+
 def test_another_reader_sees_scaled_values_as_they_are(tmp_path):
     path = write_fcs(tmp_path / "a.fcs", VALUES, channels=CHANNELS, ranges=[262144, 1024, 1])
     other = flowio.FlowData(str(path))

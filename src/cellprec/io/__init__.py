@@ -3,7 +3,7 @@
 from cellprec.io.compensation import read_compensation
 from cellprec.io.counts import read_counts
 from cellprec.io.export import write_fcs
-from cellprec.io.fcs import FcsHeader, read_fcs, read_fcs_header
+from cellprec.io.fcs import FcsHeader, read_fcs, read_fcs_events, read_fcs_header
 from cellprec.io.flowjo import export_fcs, flowjo_files
 from cellprec.io.gates import apply_gates, gate_counts, label_populations
 from cellprec.io.reads import iterate_reads
@@ -26,6 +26,7 @@ __all__ = [
     "read_compensation",
     "read_counts",
     "read_fcs",
+    "read_fcs_events",
     "read_fcs_header",
     "read_rna",
     "read_table",

@@ -13,12 +13,15 @@ import h5py
 import numpy as np
 import pandas as pd
 import zarr
-
-# anndata has no public way to say how an array is written; the same names serve 0.12 and 0.13
-from anndata._io.specs.registry import _REGISTRY, IOSpec
 from numpy.typing import NDArray
 from pandas.api.extensions import ExtensionArray, ExtensionDtype, register_extension_dtype
-from pandas.core.strings.object_array import ObjectStringArrayMixin  # type: ignore[import-not-found]
+
+try:
+    # anndata has no public way to say how an array is written, pandas none to lend it ``.str``
+    from anndata._io.specs.registry import _REGISTRY, IOSpec
+    from pandas.core.strings.object_array import ObjectStringArrayMixin  # type: ignore[import-not-found]
+except ImportError:  # in releases to come they may be elsewhere: names are plain strings then, right and slow
+    _REGISTRY, ObjectStringArrayMixin = None, object
 
 if TYPE_CHECKING:
     import builtins
@@ -39,8 +42,9 @@ def event_names(prefix: str, rows: range | NDArray[np.integer[Any]]) -> pd.Index
     >>> names[1], names.get_loc("P01:2"), "P01:3" in names
     ('P01:1', 2, False)
     """
-    index: pd.Index = pd.Index(EventNames(prefix, rows))
-    return index
+    if _REGISTRY is None:
+        return pd.Index([f"{prefix}{row}" for row in rows], dtype=object)
+    return pd.Index(EventNames(prefix, rows))
 
 
 @register_extension_dtype
@@ -240,5 +244,5 @@ def _write(group: Any, key: str, names: EventNames, *, _writer: Any, dataset_kwa
     _writer.write_elem(group, key, np.asarray(names), dataset_kwargs=dataset_kwargs)
 
 
-for _group in (h5py.Group, zarr.Group):
+for _group in (h5py.Group, zarr.Group) if _REGISTRY is not None else ():
     _REGISTRY.register_write(_group, EventNames, IOSpec("string-array", "0.2.0"))(_write)

@@ -325,8 +325,9 @@ def _score(keywords: dict[str, str]) -> int:
 
 
 def _misplaced(keywords: dict[str, str]) -> int:
-    """Count the names of the standard that stand where values should."""
-    return sum(_STANDARD.fullmatch(value.strip(BLANK)) is not None for value in keywords.values() if "$" in value[:2])
+    """Count the names of the standard that stand where values should, and nowhere as a name."""
+    suspects = (value.strip(BLANK) for value in keywords.values() if "$" in value[:2])
+    return sum(_STANDARD.fullmatch(name) is not None and name.upper() not in keywords for name in suspects)
 
 
 def _complete(keywords: dict[str, str]) -> bool:
