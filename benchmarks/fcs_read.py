@@ -160,12 +160,12 @@ def _floor() -> Callable[[str], Any]:
 
 
 def _read_fcs() -> Callable[[str], Any]:
-    read: Callable[[str], Any] = import_module("cellprec.io.fcs").read_fcs
+    read: Callable[[str], Any] = import_module("cellprec.io.fcs.read").read_fcs
     return read
 
 
 def _read_fcs_events() -> Callable[[str], Any]:
-    read = import_module("cellprec.io.fcs").read_fcs_events
+    read = import_module("cellprec.io.fcs.read").read_fcs_events
     return lambda path: read(path)[0]
 
 

@@ -30,6 +30,9 @@ class Run:
         noise = rng.standard_t(3, (n, channels)) if tails == "heavy" else rng.normal(size=(n, channels))
         level = rng.choice([2.0, 3.0, 4.0], (k, channels)) + rng.normal(0, 0.3, (k, channels))
         log = np.clip(level[cell] + rng.uniform(0.15, 0.4, (k, channels))[cell] * noise, -2, 6)
+        if tails == "rare":
+            # a bright population of a few percent on every channel
+            log = np.where(rng.random((n, channels)) < 0.04, 4.5, 1.5) + 0.3 * noise
         self.signal = 10**log + rng.normal(0, 50, (n, channels))
         self.scatter = np.column_stack(
             [rng.normal(1, 0.15, n) * (60e3 + 20e3 * (cell % 3)), rng.lognormal(10, 0.3, n) * (1 + cell % 3)]
@@ -100,7 +103,7 @@ def test_planted_disturbances_are_found_and_little_else(kind: str) -> None:
     assert lost.max() <= 0.05
 
 
-@pytest.mark.parametrize("tails", ["normal", "heavy"])
+@pytest.mark.parametrize("tails", ["normal", "heavy", "rare"])
 def test_stable_runs_lose_next_to_nothing(tails: str) -> None:
     lost = []
     for seed in range(10):

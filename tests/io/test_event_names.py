@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellprec.io.event_names import event_names
+from cellprec.io.fcs.event_names import event_names
 
 PREFIX = "P01:"
 
@@ -136,7 +136,7 @@ def test_names_of_a_column():
 
 
 def test_names_are_plain_strings_where_the_library_hides_what_late_names_need(monkeypatch):
-    monkeypatch.setattr("cellprec.io.event_names._REGISTRY", None)
+    monkeypatch.setattr("cellprec.io.fcs.event_names._REGISTRY", None)
     names = event_names("P01:", range(2, 5))
     assert names.dtype == object
     assert names.tolist() == ["P01:2", "P01:3", "P01:4"]

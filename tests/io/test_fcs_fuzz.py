@@ -17,7 +17,7 @@ from tests.io.fcs_mutants import mutants
 
 from cellprec.errors import CellprecError
 from cellprec.io.fcs import read_fcs, read_fcs_header
-from cellprec.io.fcs_text import whole
+from cellprec.io.fcs.text import whole
 from cellprec.notes import get_notes
 
 BASES = [case.content for case in all_cases().values()]

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cellprec.errors import FileFormatError, UsageError
-from cellprec.io import fcs_data
+from cellprec.io.fcs import data as fcs_data
 from cellprec.io.fcs import read_fcs, read_fcs_events, read_fcs_header
 from cellprec.notes import get_notes
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellprec.errors import UsageError
-from cellprec.io.fcs_spillover import Spillover
+from cellprec.io.fcs.spillover import Spillover
 from cellprec.notes import Note
 
 if TYPE_CHECKING:

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from cellprec import keys
 from cellprec.errors import UsageError
-from cellprec.io.event_names import event_names
-from cellprec.io.fcs_data import Rows, is_scaled, read_events
-from cellprec.io.fcs_layout import Layout, read_layout
-from cellprec.io.fcs_names import KINDS, column_kinds, column_names
-from cellprec.io.fcs_source import FcsSource
-from cellprec.io.fcs_spillover import Spillover, read_spillover
-from cellprec.io.fcs_subset import pick_channels, pick_rows, pick_spillover
-from cellprec.io.fcs_text import HEADER_BYTES, parse_text, read_text, whole
+from cellprec.io.fcs.data import Rows, is_scaled, read_events
+from cellprec.io.fcs.event_names import event_names
+from cellprec.io.fcs.layout import Layout, read_layout
+from cellprec.io.fcs.names import KINDS, column_kinds, column_names
+from cellprec.io.fcs.source import FcsSource
+from cellprec.io.fcs.spillover import Spillover, read_spillover
+from cellprec.io.fcs.subset import pick_channels, pick_rows, pick_spillover
+from cellprec.io.fcs.text import HEADER_BYTES, parse_text, read_text, whole
 from cellprec.notes import Note, add_note
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cellprec.io.fcs_text import BLANK, number, whole
+from cellprec.io.fcs.text import BLANK, number, whole
 from cellprec.notes import Note
 
 if TYPE_CHECKING:

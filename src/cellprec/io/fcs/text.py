@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from cellprec.notes import Note
 
 if TYPE_CHECKING:
-    from cellprec.io.fcs_source import FcsSource
+    from cellprec.io.fcs.source import FcsSource
 
 HEADER_BYTES = 58
 BLANK = " \t\r\n\0"

@@ -10,7 +10,7 @@ from cellprec.notes import Note
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cellprec.io.gates_flowkit import Gated
+    from cellprec.io.gates.flowkit import Gated
 
 # a gate this large does not lose half its events at the edges
 _LARGE = 20

@@ -10,7 +10,7 @@ from lxml import etree  # type: ignore[import-untyped]
 
 from cellprec import keys
 from cellprec.errors import InputError
-from cellprec.io.gates_columns import (
+from cellprec.io.gates.columns import (
     Compensation,
     Found,
     columns_of,
@@ -18,9 +18,9 @@ from cellprec.io.gates_columns import (
     find_dimensions,
     read_matrices,
 )
-from cellprec.io.gates_flowkit import DATA_TYPE, GATING, Gated, draw, read_flat_workspace
-from cellprec.io.gates_match import Candidate, file_keywords
-from cellprec.io.gates_shapes import flatten
+from cellprec.io.gates.flowkit import DATA_TYPE, GATING, Gated, draw, read_flat_workspace
+from cellprec.io.gates.match import Candidate, file_keywords
+from cellprec.io.gates.shapes import flatten
 from cellprec.notes import add_note
 
 if TYPE_CHECKING:

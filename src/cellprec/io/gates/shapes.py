@@ -9,7 +9,7 @@ import numpy as np
 from lxml import etree  # type: ignore[import-untyped]
 
 from cellprec.errors import InputError
-from cellprec.io.gates_flowkit import DATA_TYPE, GATING, TRANSFORMS
+from cellprec.io.gates.flowkit import DATA_TYPE, GATING, TRANSFORMS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

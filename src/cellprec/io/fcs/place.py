@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cellprec.io.fcs_source import BLOCK_BYTES
-from cellprec.io.fcs_text import Text, whole
+from cellprec.io.fcs.source import BLOCK_BYTES
+from cellprec.io.fcs.text import Text, whole
 from cellprec.notes import Note
 
 if TYPE_CHECKING:
     from cellprec.errors import FileFormatError
-    from cellprec.io.fcs_source import FcsSource
+    from cellprec.io.fcs.source import FcsSource
 
 CRC_BYTES = 8
 # two facts of those that _support counts

@@ -7,14 +7,14 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cellprec.io.fcs_place import Layout, Parameter, fits, locate
-from cellprec.io.fcs_text import BLANK, Text, number, whole
+from cellprec.io.fcs.place import Layout, Parameter, fits, locate
+from cellprec.io.fcs.text import BLANK, Text, number, whole
 from cellprec.notes import Note
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cellprec.io.fcs_source import FcsSource
+    from cellprec.io.fcs.source import FcsSource
 
 __all__ = ["Layout", "Parameter", "read_layout"]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from cellprec import keys
 from cellprec.errors import InputError
-from cellprec.io.gates_flowkit import DATA_TYPE, TRANSFORMS, all_gates, missing_channels
+from cellprec.io.gates.flowkit import DATA_TYPE, TRANSFORMS, all_gates, missing_channels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

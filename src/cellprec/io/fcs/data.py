@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cellprec.io.fcs_decode import Columns, decoder, native_float, read_words
-from cellprec.io.fcs_source import BLOCK_BYTES
+from cellprec.io.fcs.decode import Columns, decoder, native_float, read_words
+from cellprec.io.fcs.source import BLOCK_BYTES
 
 if TYPE_CHECKING:
-    from cellprec.io.fcs_place import Layout, Parameter
-    from cellprec.io.fcs_source import FcsSource
+    from cellprec.io.fcs.place import Layout, Parameter
+    from cellprec.io.fcs.source import FcsSource
 
 Rows = range | NDArray[np.int64]
 # what is read to where it stays: large enough that calls cost nothing, small enough to be tested in the cache

@@ -13,12 +13,12 @@ from lxml import etree  # type: ignore[import-untyped]
 from cellprec import keys
 from cellprec.errors import FileFormatError, InputError
 from cellprec.io.export import unique_names
-from cellprec.io.gates_columns import Compensation, file_matrix, gating_ml_matrices
-from cellprec.io.gates_counts import compare_counts
-from cellprec.io.gates_floreada import floreada_document, floreada_samples, is_floreada
-from cellprec.io.gates_flowjo import gate_by_workspace, workspace_samples
-from cellprec.io.gates_flowkit import Gated, check_channels, evaluate, flowkit_sample, read_gating_ml, unwrapped
-from cellprec.io.gates_match import match_sample
+from cellprec.io.gates.columns import Compensation, file_matrix, gating_ml_matrices
+from cellprec.io.gates.counts import compare_counts
+from cellprec.io.gates.floreada import floreada_document, floreada_samples, is_floreada
+from cellprec.io.gates.flowjo import gate_by_workspace, workspace_samples
+from cellprec.io.gates.flowkit import Gated, check_channels, evaluate, flowkit_sample, read_gating_ml, unwrapped
+from cellprec.io.gates.match import match_sample
 from cellprec.notes import add_note
 
 if TYPE_CHECKING:

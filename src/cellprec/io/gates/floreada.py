@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from lxml import etree  # type: ignore[import-untyped]
 
 from cellprec.errors import InputError
-from cellprec.io.gates_flowkit import DATA_TYPE, GATING, TRANSFORMS
-from cellprec.io.gates_match import Candidate
+from cellprec.io.gates.flowkit import DATA_TYPE, GATING, TRANSFORMS
+from cellprec.io.gates.match import Candidate
 
 if TYPE_CHECKING:
     from pathlib import Path

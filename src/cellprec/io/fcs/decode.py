@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from cellprec.io.fcs_place import Layout, Parameter
-    from cellprec.io.fcs_source import FcsSource
+    from cellprec.io.fcs.place import Layout, Parameter
+    from cellprec.io.fcs.source import FcsSource
 
 # the columns of a block, each with the values of its events
 Columns = Sequence[NDArray[Any]] | NDArray[Any]
