@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.io.workspace_maker import (
+from tests.io.gates.workspace_maker import (
     BIEX,
     CHANNELS,
     SPILL,

@@ -16,7 +16,7 @@ from cellprec.io.fcs import read_fcs
 from cellprec.io.gates import apply_gates, gate_counts, label_populations
 from cellprec.notes import get_notes
 
-DATA = Path(os.environ.get("CELLPREC_DATA", Path(__file__).parents[3] / "shared" / "data")) / "cytometry"
+DATA = Path(os.environ.get("CELLPREC_DATA", Path(__file__).parents[4] / "shared" / "data")) / "cytometry"
 real = [pytest.mark.real, pytest.mark.skipif(not DATA.is_dir(), reason="the real data sets are not there")]
 
 # the name in the document of the one gate that the table of truth calls otherwise

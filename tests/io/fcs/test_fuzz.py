@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.io.fcs_cases import all_cases
-from tests.io.fcs_maker import FLOATS, N_EVENTS, fcs
-from tests.io.fcs_mutants import mutants
+from tests.io.fcs.cases import all_cases
+from tests.io.fcs.maker import FLOATS, N_EVENTS, fcs
+from tests.io.fcs.mutants import mutants
 
 from cellprec.errors import CellprecError
 from cellprec.io.fcs import read_fcs, read_fcs_header

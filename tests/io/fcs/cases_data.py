@@ -6,7 +6,7 @@ import gzip
 from collections.abc import Iterator
 
 import numpy as np
-from tests.io.fcs_maker import CHANNELS, FLOATS, INTEGERS, MARKERS, REFUSED, RNG, Case, fcs, integers, packed, whole
+from tests.io.fcs.maker import CHANNELS, FLOATS, INTEGERS, MARKERS, REFUSED, RNG, Case, fcs, integers, packed, whole
 
 
 def data_types() -> Iterator[tuple[str, Case]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.io.workspace_maker import (
+from tests.io.gates.workspace_maker import (
     ACQUIRED,
     CHANNELS,
     SPILL,

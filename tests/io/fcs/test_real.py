@@ -16,7 +16,7 @@ from cellprec.errors import FileFormatError
 from cellprec.io.fcs import read_fcs, read_fcs_header
 from cellprec.notes import get_notes
 
-DATA = Path(os.environ.get("CELLPREC_DATA", Path(__file__).parents[3] / "shared" / "data"))
+DATA = Path(os.environ.get("CELLPREC_DATA", Path(__file__).parents[4] / "shared" / "data"))
 BATTERY = DATA / "fcs_battery"
 CYTOMETRY = DATA / "cytometry"
 CASES = json.loads((BATTERY / "expected.json").read_text()) if BATTERY.is_dir() else {}

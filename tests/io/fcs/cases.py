@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.io.fcs_cases_data import counts, data_sets, data_types, offsets, other_files, text_data
-from tests.io.fcs_cases_keywords import keyword_text, matrices, scaling
-from tests.io.fcs_maker import Case
+from tests.io.fcs.cases_data import counts, data_sets, data_types, offsets, other_files, text_data
+from tests.io.fcs.cases_keywords import keyword_text, matrices, scaling
+from tests.io.fcs.maker import Case
 
 GROUPS = (data_types, text_data, scaling, keyword_text, offsets, counts, data_sets, other_files, matrices)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.io.fcs_cases import all_cases
-from tests.io.fcs_maker import REFUSED, UNSAID
+from tests.io.fcs.cases import all_cases
+from tests.io.fcs.maker import REFUSED, UNSAID
 
 from cellprec.errors import FileFormatError
 from cellprec.io.fcs import read_fcs, read_fcs_header

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from tests.io.fcs_maker import CHANNELS, FLOATS, INTEGERS, REFUSED, Case, fcs, whole
+from tests.io.fcs.maker import CHANNELS, FLOATS, INTEGERS, REFUSED, Case, fcs, whole
 
 
 def scaling() -> Iterator[tuple[str, Case]]:
