@@ -44,7 +44,6 @@ real: $(VENV)/.ready
 	@$(BIN)/python data/studies/run_all.py
 
 bench: $(VENV)/.ready-dev
-	@$(if $(wildcard benchmarks/*.py),,echo "There is no benchmark yet.")
 	@$(foreach bench,$(wildcard benchmarks/*.py),echo "== $(bench)" && $(BIN)/python $(bench) --quick &&) true
 
 clean:
