@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-ACQUISITION: Final = "acquisition"
 RATE: Final = "event rate"
 
 _FEW: Final = 500
@@ -104,7 +103,7 @@ def acquisition_table(adata: AnnData) -> pd.DataFrame:
     >>> list(acquisition_table(anndata.AnnData(shape=(2, 1))).columns)
     ['sample_id', 'bin', 'start', 'end', 'events', 'rate', 'flagged', 'why']
     """
-    held = adata.uns.get(ACQUISITION)
+    held = adata.uns.get(keys.ACQUISITION)
     return _table_of_none() if held is None else pd.DataFrame(held).copy()
 
 

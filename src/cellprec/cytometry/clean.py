@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cellprec import keys
-from cellprec.cytometry.acquisition import ACQUISITION, find_anomalies
+from cellprec.cytometry.acquisition import find_anomalies
 from cellprec.cytometry.ions import bead_events, find_by_dna, find_odd_clouds
 from cellprec.cytometry.panel import sample_names
 from cellprec.cytometry.scatter import find_debris, find_doublets
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-DROP_REASONS: Final = "drop_reasons"
 REASONS: Final = ("", "margin", "floor", "anomaly", "bead", "cloud", "doublet", "debris", "dead")
 _SAYS: Final = {
     "margin": "lie at the upper edge of a detector, where the true value is unknown",
@@ -65,7 +64,7 @@ def clean(
     if acquisition:
         anomalies = find_anomalies(adata)
         found[:, REASONS.index("anomaly") - 1] = anomalies.events
-        adata.uns[ACQUISITION] = anomalies.bins
+        adata.uns[keys.ACQUISITION] = anomalies.bins
     samples = adata.obs[keys.SAMPLE_ID].astype(str).to_numpy() if keys.SAMPLE_ID in adata.obs else None
     for name in sample_names(adata):
         rows = np.arange(adata.n_obs) if samples is None else np.flatnonzero(samples == name)
@@ -84,8 +83,8 @@ def clean(
     first = np.where(found.any(axis=1), found.argmax(axis=1) + 1, 0)
     adata.obs[keys.KEEP] = first == 0
     adata.obs[keys.DROP_REASON] = pd.Categorical(np.array(REASONS)[first], categories=list(REASONS))
-    adata.obsm[DROP_REASONS] = found
-    adata.uns[DROP_REASONS] = np.array(REASONS[1:])
+    adata.obsm[keys.DROP_REASONS] = found
+    adata.uns[keys.DROP_REASONS] = np.array(REASONS[1:])
 
 
 def _free(found: NDArray[np.bool_]) -> NDArray[np.bool_]:
