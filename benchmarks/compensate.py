@@ -142,7 +142,7 @@ def _cellprec(events: NDArray[np.float32], matrix: NDArray[np.float64]) -> Calla
     import anndata  # noqa: PLC0415 (each process loads its own)
     import pandas as pd  # noqa: PLC0415
 
-    from cellprec.cytometry.compensate import compensate  # noqa: PLC0415
+    from cellprec.cytometry.compensation.compensate import compensate  # noqa: PLC0415
 
     kinds = ["scatter"] * 2 + ["fluorescence"] * N_DYES + ["time"]
     adata = anndata.AnnData(events, var=pd.DataFrame({"channel": NAMES, "kind": kinds}, index=NAMES))

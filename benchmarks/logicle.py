@@ -72,7 +72,7 @@ def subject(name: str, values: np.ndarray) -> Callable[[], np.ndarray]:
 
         scale = flowkit.transforms.LogicleTransform(*(SCALE[key] for key in ("t", "w", "m", "a")))
         return lambda: scale.apply(values)
-    from cellprec.cytometry.scales import logicle, logicle_inverse  # noqa: PLC0415
+    from cellprec.cytometry.scales.logicle import logicle, logicle_inverse  # noqa: PLC0415
 
     if name == "transform32":
         return _whole(values)
@@ -86,7 +86,7 @@ def _whole(values: np.ndarray) -> Callable[[], np.ndarray]:
     import anndata  # noqa: PLC0415
     import pandas as pd  # noqa: PLC0415
 
-    from cellprec.cytometry.transform import transform  # noqa: PLC0415
+    from cellprec.cytometry.scales.transform import transform  # noqa: PLC0415
 
     names = [f"c{i}" for i in range(CHANNELS)]
     var = pd.DataFrame({"kind": ["fluorescence"] * CHANNELS}, index=names)
@@ -132,7 +132,7 @@ def largest_errors(folder: Path) -> dict[str, float]:
     """Compare every value with FlowUtils, then all legal corners with values far beyond both ends of the scale."""
     from flowutils import transforms  # noqa: PLC0415
 
-    from cellprec.cytometry.scales import logicle, logicle_inverse, logicle_scale  # noqa: PLC0415
+    from cellprec.cytometry.scales.logicle import logicle, logicle_inverse, logicle_scale  # noqa: PLC0415
 
     events = np.load(folder / "events64.npy", mmap_mode="r")
     theirs = np.load(folder / "flowutils.npy", mmap_mode="r")

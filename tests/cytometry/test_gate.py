@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cellprec.cytometry.compensate import compensate
+from cellprec.cytometry.compensation.compensate import compensate
 from cellprec.cytometry.gate import gate
 from cellprec.errors import StudyError
 from cellprec.io.fcs import read_fcs

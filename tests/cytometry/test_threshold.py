@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cellprec.cytometry.scales.transform import estimate_transform, transform
 from cellprec.cytometry.threshold import Threshold, find_threshold
-from cellprec.cytometry.transform import estimate_transform, transform
 
 RNG = np.random.default_rng(0)
 

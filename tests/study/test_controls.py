@@ -13,6 +13,7 @@ from cellprec.engine.notebook import run
 from cellprec.engine.store import RunFolder
 from cellprec.errors import CellprecError
 from cellprec.io import read_fcs, write_fcs
+from cellprec.simulate import simulate_spectral, simulate_tubes
 from cellprec.study.discover import write_study
 from cellprec.study.preflight import preflight
 
@@ -104,3 +105,49 @@ def test_a_sample_is_not_compensated_otherwise_where_the_controls_fail(study):
     status = {entry["step"]: entry["status"] for entry in done.manifest()["steps"]}
     assert (status["compensation"], status["events"]) == ("failed", "failed")
     assert not list((done.path / "work").glob("events/*.h5ad"))
+
+
+def test_a_panel_goes_from_tubes_to_gated_populations(tmp_path):
+    truth = simulate_tubes(tmp_path, n_events=3000, seed=2)
+    done = run(tmp_path / "study.yaml", until="cytometry")
+    matrix = anndata.read_h5ad(done.path / "data" / "compensation.h5ad").to_df()
+    np.testing.assert_allclose(matrix.loc[truth.index, truth.columns], truth, atol=0.005)
+    cells = done.data("cytometry")
+    known = pd.concat(
+        pd.read_csv(tmp_path / f"truth_{name}.csv").set_index(name + ":" + pd.Series(range(3000)).astype(str))
+        for name in ("S1", "S2")
+    ).loc[cells.obs_names]
+    # the clog and the dead are gone, and the gates of the template name the rest
+    assert known["clog"].mean() < 0.01
+    assert (known["population"] == "dead").mean() < 0.01
+    named = cells.obs["population"].astype(str)
+    for population, gate in (("CD4 T", "CD4 T cells"), ("CD8 T", "CD8 T cells"), ("B", "B cells")):
+        assert (named[known["population"] == population] == gate).mean() > 0.95
+        assert (known["population"][named == gate] == population).mean() > 0.98
+    bins = done.table("cytometry.acquisition")
+    assert bins.loc[bins["flagged"] > 0, "sample_id"].unique().tolist() == ["S2"]
+
+
+def test_a_spectral_study_is_unmixed_and_its_dead_cells_still_found(tmp_path):
+    panel = simulate_spectral(n_dyes=6, n_detectors=24, n_events=2000, n_control_events=1500, seed=3)
+    rows = []
+    tubes = {**panel.controls, "unstained": panel.unstained, "S1": panel.stained}
+    dead = panel.spectra.index[0]
+    for name, adata in tubes.items():
+        channels = list(adata.var["channel"])
+        write_fcs(tmp_path / f"{name}.fcs", adata.X, channels=channels, ranges=list(adata.var["range"]))
+        stain = "" if name == "S1" else "Live/Dead" if name == dead else name
+        rows.append((name, "cytometry" if name == "S1" else "control", f"{name}.fcs", stain))
+    sheet = pd.DataFrame(rows, columns=["sample_id", "modality", "path", "column"])
+    sheet.to_csv(tmp_path / "samples.csv", index=False)
+    (tmp_path / "study.yaml").write_text("settings:\n  compensation: {spectral: true}\n")
+    done = run(tmp_path / "study.yaml", until="events")
+    events = anndata.read_h5ad(done.path / "work" / "events" / "S1.h5ad")
+    truth = panel.abundances.rename(columns={dead: "Live/Dead"})
+    for dye in truth.columns.drop("AF", errors="ignore"):
+        assert np.corrcoef(events.to_df()[dye], truth[dye])[0, 1] ** 2 > 0.97
+    reasons = pd.DataFrame(events.obsm["drop_reasons"], columns=events.uns["drop_reasons"])
+    stained = truth["Live/Dead"].to_numpy() > 0
+    assert reasons["dead"][stained].mean() > 0.9
+    assert reasons["dead"][~stained].mean() < 0.02
+    assert (events.obs["keep"].to_numpy() == ~reasons.any(axis=1).to_numpy()).all()

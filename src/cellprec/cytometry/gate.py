@@ -15,8 +15,8 @@ from sklearn.mixture import GaussianMixture
 
 from cellprec import keys
 from cellprec.cytometry.panel import find_channels, near_misses, sample_names
+from cellprec.cytometry.scales.transform import estimate_transform, inverse_transform, transform
 from cellprec.cytometry.threshold import find_threshold
-from cellprec.cytometry.transform import estimate_transform, inverse_transform, transform
 from cellprec.errors import Problem, StudyError
 from cellprec.notes import add_note
 

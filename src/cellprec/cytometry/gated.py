@@ -9,7 +9,7 @@ import pandas as pd
 from anndata import AnnData
 
 from cellprec import keys
-from cellprec.cytometry.acquisition import acquisition_table
+from cellprec.cytometry.cleaning.acquisition import acquisition_table
 from cellprec.io.gates import gate_counts, label_populations
 from cellprec.notes import add_note
 

@@ -26,15 +26,23 @@ def events(
 ) -> AnnData:
     """Read, compensate, clean and gate the events of one file."""
     adata = cp.io.read_fcs(sample.path, sample_id=sample.sample_id)
-    if spillover is not None:
-        cp.cytometry.compensate(adata, spillover=cp.io.read_compensation(spillover, sample=sample.path.name))
-    elif compensation is not None:
+    checks = {"margins": margins, "acquisition": acquisition, "doublets": doublets}
+    if spillover is None and compensation is not None and cp.cytometry.is_spectral(compensation):
+        # saturation is seen on the detectors, the stain of dead cells on the dyes
+        cp.cytometry.clean(adata, **checks, dead=False)
         adata = cp.cytometry.apply_matrix(adata, matrix=compensation)
+        if dead:
+            cp.cytometry.drop_dead(adata)
     else:
-        cp.cytometry.compensate(adata)
+        if spillover is not None:
+            cp.cytometry.compensate(adata, spillover=cp.io.read_compensation(spillover, sample=sample.path.name))
+        elif compensation is not None:
+            cp.cytometry.apply_matrix(adata, matrix=compensation)
+        else:
+            cp.cytometry.compensate(adata)
+        cp.cytometry.clean(adata, **checks, dead=dead)
     if sample.gates is not None:
         cp.io.apply_gates(adata, gates=sample.gates)
-    cp.cytometry.clean(adata, margins=margins, acquisition=acquisition, doublets=doublets, dead=dead)
-    if template is not None and sample.gates is None:
+    elif template is not None:
         cp.cytometry.gate(adata, rules=cp.io.read_template(template), seed=sample.seed)
     return adata

@@ -1,0 +1,1 @@
+"""Which events are no single, whole, living, rightly measured cell."""
