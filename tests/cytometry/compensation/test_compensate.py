@@ -220,3 +220,17 @@ def test_what_was_assumed_of_a_matrix_travels_with_the_events() -> None:
     (note,) = get_notes(adata)
     assert (note.code, note.sample) == ("events.spillover_source", "P1")
     assert "B9-A" in note.text
+
+
+def test_a_given_identity_takes_nothing_out_and_is_noted() -> None:
+    adata = events()
+    raw = adata.X.copy()
+    compensate(adata, spillover=pd.DataFrame(np.eye(2), ["CD3", "CD4"], ["CD3", "CD4"]))
+    np.testing.assert_array_equal(adata.layers["compensated"], raw)
+    assert "events.identity_spillover" in codes(adata)
+
+
+@pytest.mark.parametrize("matrix", [[[1, 0], [0, 0]], [[0, 1], [1, 0]], [[1, 0.1], [0, -1]]])
+def test_a_diagonal_that_is_not_above_zero_is_refused(matrix: list[list[float]]) -> None:
+    with pytest.raises(InputError, match="not above zero"):
+        compensate(events(), spillover=pd.DataFrame(matrix, ["CD3", "CD4"], ["CD3", "CD4"]))

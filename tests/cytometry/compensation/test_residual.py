@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from cellprec.cytometry.compensation.compensate import compensate
-from cellprec.cytometry.compensation.residual import compensation_errors
+from cellprec.cytometry.compensation.residual import _fall, _judge, compensation_errors
 from cellprec.cytometry.compensation.spillover import estimate_spillover
 from cellprec.errors import InputError, UsageError
 from cellprec.io.fcs import read_fcs
@@ -130,6 +130,29 @@ def test_what_cannot_be_told_says_why() -> None:
     assert alone["reason"].str.contains("0 background").all()
     few = compensation_errors(compensated(single(0, spill, 0, n=60), spill), stained="B0-A")
     assert set(few["verdict"]) == {"cannot tell"}
+
+
+def test_an_error_within_its_interval_is_none_and_a_fall_above_zero_may_be_biology() -> None:
+    names = {"detector": "B1-A", "dye": "B0-A"}
+    assert _judge(-0.03, 0.05, tolerance=0.01, **names)[0] == "cannot tell"
+    assert _judge(-0.03, 0.02, tolerance=0.01, **names)[0] == "over"
+    assert _judge(0.03, 0.02, tolerance=0.01, **names)[0] == "under"
+    assert _judge(0.005, 0.002, tolerance=0.01, **names)[0] == "fine"
+    rng = np.random.default_rng(0)
+    bright = rng.random(4000) < 0.5
+    x = np.where(bright, rng.lognormal(8, 0.5, 4000), rng.normal(0, 20, 4000))
+    verdicts = [_fall(x, zero - 0.1 * x + rng.normal(0, 20, 4000), bright, tolerance=0.01, names=("B0-A", "B1-A"))[3]
+                for zero in (0, 5000)]  # fmt: skip
+    assert verdicts == ["over", "cannot tell"]
+
+
+@pytest.mark.parametrize("stained", [None, "B0-A"])
+@pytest.mark.parametrize("n", [0, 1])
+def test_no_event_and_one_event_tell_nothing(n: int, stained: str | None) -> None:
+    var = pd.DataFrame({"channel": ["B0-A", "B1-A"], "kind": "fluorescence"}, index=["B0-A", "B1-A"])
+    found = compensation_errors(anndata.AnnData(np.ones((n, 2), dtype="float32"), var=var), stained=stained)
+    assert set(found["verdict"]) == {"cannot tell"}
+    assert (found["reason"] != "").all()
 
 
 def test_dropped_events_do_not_count_and_bad_calls_are_refused() -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cellprec.cytometry.compensation.spillover import estimate_spillover, robust_lines, spillover_table
+from cellprec.cytometry.compensation.single_stain import SingleStain, split_control
+from cellprec.cytometry.compensation.spillover import _refine, estimate_spillover, robust_lines, spillover_table
 from cellprec.errors import InputError, StudyError, UsageError
 from cellprec.io.fcs import read_fcs
 
@@ -247,6 +248,61 @@ def test_a_coarse_scale_is_no_saturation() -> None:
     clipped = bench.record(1, bright=(12.0, 0.5))
     table = spillover_table({**stains, "B1-A": clipped}, unstained=blank).set_index("dye")
     assert table.loc["B1-A", "n_saturated"].max() == int((clipped.X[:, 2:] >= TOP).any(axis=1).sum())
+
+
+def test_dropped_events_do_not_count() -> None:
+    bench = Bench(3)
+    stains, unstained = bench.stains(), bench.record()
+    expected = estimate_spillover(stains, unstained=unstained)
+    rng = np.random.default_rng(0)
+    for adata in [*stains.values(), unstained]:
+        adata.obs["keep"] = True
+    stain, n = stains[bench.names[0]], 3000
+    wrong = anndata.AnnData(stain.X[rng.integers(0, stain.n_obs, n)].copy(), var=stain.var)
+    wrong.X[:, 2:] = rng.normal(9000, 300, (n, len(bench.names)))
+    wrong.obs["keep"] = False
+    stains[bench.names[0]] = anndata.concat([stain, wrong], merge="same", index_unique="-")
+    pd.testing.assert_frame_equal(estimate_spillover(stains, unstained=unstained), expected)
+
+
+def test_controls_without_a_finite_event_are_refused_by_name() -> None:
+    bench = Bench(3, k=2)
+    stains = bench.stains(n=400)
+    stains["B0-A"].X[:] = np.nan
+    with pytest.raises(StudyError, match="B0-A"):
+        estimate_spillover(stains, unstained=bench.record(n=400))
+    blank = bench.record(n=400)
+    blank.X[:] = np.nan
+    table = spillover_table(bench.stains(n=400, stained=0.6), unstained=blank)
+    assert set(table["background"]) == {"own negatives"}
+
+
+def test_refining_some_rows_leaves_the_others_as_they_were() -> None:
+    rng = np.random.default_rng(0)
+    truth = np.array([[1, 0.5, 0.1], [0.3, 1, 0.4], [0.05, 0.35, 1]])
+    light = rng.lognormal(7, 1, (2000, 1)) * truth[0] + rng.normal(0, 3, (2000, 3))
+    stain = SingleStain("a", "B0-A", light, light[:0], "none")
+    start = truth.copy()
+    start[0] = [1, 0, 0]
+    found, _ = _refine([stain] * 3, start, rows=[0])
+    np.testing.assert_array_equal(found[1:], truth[1:])
+    np.testing.assert_allclose(found[0], truth[0], atol=0.005)
+
+
+def test_positives_are_of_one_scatter_and_a_background_of_tighter_scatter_is_none() -> None:
+    bench = Bench(4, k=2)
+    control = bench.record(0, stained=1.0, dirt=0)
+    odd = control.X[:, 0] > np.quantile(control.X[:, 0], 0.9)
+    control.X[odd, 0] *= 5
+    blank = bench.record(dirt=0)
+    how = {"name": "c", "channel": "B0-A", "used": bench.names}
+    whole = split_control(control, unstained=blank, **how)
+    assert whole.background == "unstained"
+    assert len(whole.positive) <= (~odd).sum()
+    tight = blank.copy()
+    middle = np.median(control.X[~odd, :2], axis=0)
+    tight.X[:, :2] = middle + (tight.X[:, :2] - np.median(tight.X[:, :2], axis=0)) / 20
+    assert split_control(control, unstained=tight, **how).background == "none"
 
 
 @pytest.mark.real

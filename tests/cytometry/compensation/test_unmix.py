@@ -147,6 +147,14 @@ def test_events_that_are_missing_stay_missing_and_blocks_do_not_matter():
             np.testing.assert_allclose(found.X[19_990:20_010], few.X, rtol=1e-4, atol=1e-2)
 
 
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_files_of_no_light_or_of_no_number_are_unmixed_to_the_same(value):
+    panel = simulate_spectral(n_dyes=2, n_detectors=5, n_events=300, seed=1)
+    panel.stained.X[:] = value
+    unmixed = unmix(panel.stained, spectra=panel.spectra)
+    np.testing.assert_array_equal(unmixed.X[:, :2], np.float32(value))
+
+
 def test_what_cannot_be_unmixed_is_refused():
     panel = simulate_spectral(n_dyes=3, n_detectors=16, n_events=20, n_control_events=10)
     spectra, stained = panel.spectra, panel.stained

@@ -229,6 +229,16 @@ def test_cutoffs_may_be_given_for_each_sample() -> None:
         debarcode(pool.adata, key=key, cutoff={"S00": 0.2})
 
 
+def test_an_event_that_is_no_number_has_no_separation() -> None:
+    key = scheme(n=4, k=2, samples=4)
+    pool = Pool(key, events=100)
+    pool.adata.X[5, 0] = np.nan
+    debarcode(pool.adata, key=key)
+    assert pool.adata.obs[["bc_separation", "bc_distance"]].iloc[5].isna().all()
+    assert pool.adata.obs["debarcoded_sample"].iloc[5] == "unassigned"
+    assert np.isfinite(pool.adata.obs["bc_separation"].drop(pool.adata.obs_names[5])).all()
+
+
 def test_the_samples_are_split_with_names_of_their_own(tmp_path: Path) -> None:
     pool, key = Pool(scheme(samples=4), doublets=0.2), scheme(samples=4)
     debarcode(pool.adata, key=key)

@@ -56,6 +56,7 @@ def compensate(adata: AnnData, *, spillover: pd.DataFrame | None = None, mass: b
     inverse: NDArray[Any] = np.zeros((0, 0))
     if matrix is not None:
         used = _involved(matrix)
+    if matrix is not None and len(used):
         _judge(adata, matrix=matrix, used=used, mass=mass)
         inverse = np.linalg.inv(matrix[np.ix_(used, used)])
     raw = np.asarray(adata.layers.get(keys.RAW, adata.X), dtype=np.float32)
@@ -132,10 +133,19 @@ def _from_frame(adata: AnnData, frame: pd.DataFrame) -> NDArray[np.float64]:
     if np.allclose(values[np.arange(len(dyes)), [detectors.index(dye) for dye in dyes]], 100):
         values = values / 100
         _note(adata, "events.spillover_percent", "the spillover matrix was in percent and was divided by 100")
+    if (values[np.arange(len(dyes)), [detectors.index(dye) for dye in dyes]] <= 0).any():
+        raise InputError(
+            "the diagonal of the spillover matrix is not above zero",
+            where=_where(adata),
+            why="every dye is seen by its own detector",
+            fix="give fractions with a diagonal of 1, or percentages with one of 100",
+        )
     for text in frame.attrs.get(_NOTES, ()):
         _note(adata, "events.spillover_source", str(text))
     matrix = np.eye(adata.n_vars)
     matrix[np.ix_(adata.var_names.get_indexer(dyes), adata.var_names.get_indexer(detectors))] = values
+    if not len(_involved(matrix)):
+        _note(adata, "events.identity_spillover", "the spillover matrix takes nothing out: the events are as they came")
     return matrix
 
 

@@ -71,18 +71,20 @@ def compensation_errors(
     """
     if not tolerance > 0:
         raise UsageError(f"the tolerance must be above 0, not {tolerance}", fix="0.01 is one percent of the dye")
-    events = _compensated(adata)
-    names = _detectors(events)
+    events, changed = _compensated(adata), _changed(adata)
     if stained is None:
-        rows = _full(events, names, tolerance=tolerance)
+        rows = _full(events, _detectors(events, preferred=changed), tolerance=tolerance)
     else:
         found = find_channels(events, names=[stained]).get(stained)
-        if found is None or str(events.var[keys.CHANNEL][found]) not in names:
+        dye = "" if found is None else str(events.var[keys.CHANNEL][found])
+        # the light of a dye is that of the pulse the control is named after, whatever else was recorded of it
+        names = _detectors(events, preferred=[dye, *(name for name in changed if _detector(name) != _detector(dye))])
+        if dye not in names:
             near = near_misses(events, name=stained)
             fix = f"did you mean {' or '.join(near)}?" if near else "use the names of $PnN or $PnS"
             raise InputError(f"{stained!r} is no single fluorescence channel or marker of the control", fix=fix)
         blank = None if unstained is None else _compensated(unstained)
-        rows = _single(events, blank, names, dye=str(events.var[keys.CHANNEL][found]), tolerance=tolerance)
+        rows = _single(events, blank, names, dye=dye, tolerance=tolerance)
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -105,12 +107,32 @@ def _compensated(adata: AnnData) -> AnnData:
     return AnnData(np.asarray(values[kept]), var=var)
 
 
-def _detectors(adata: AnnData) -> list[str]:
-    """Return the fluorescence channels, areas where there are areas."""
+def _changed(adata: AnnData) -> list[str]:
+    """Return the channels that compensation changed."""
+    if keys.COMPENSATED not in adata.layers or keys.RAW not in adata.layers:
+        return []
+    apart = np.asarray(adata.layers[keys.COMPENSATED]) != np.asarray(adata.layers[keys.RAW])
+    names = adata.var[keys.CHANNEL] if keys.CHANNEL in adata.var else adata.var_names
+    return [str(name) for name, other in zip(names, apart.any(axis=0), strict=True) if other]
+
+
+def _detector(channel: str) -> str:
+    return re.sub(r"-[AHW]$", "", channel)
+
+
+def _detectors(adata: AnnData, *, preferred: Sequence[str]) -> list[str]:
+    """Return the fluorescence channels, of a detector the preferred ones, and of several the area where it is there."""
     channels = adata.var[keys.CHANNEL].astype(str).tolist()
     kinds = adata.var[keys.KIND].astype(str).tolist() if keys.KIND in adata.var else ["fluorescence"] * adata.n_vars
-    chosen = [channel for channel, kind in zip(channels, kinds, strict=True) if kind == "fluorescence"]
-    return [name for name in chosen if not (name[-2:] in ("-H", "-W") and f"{name[:-2]}-A" in chosen)]
+    light = [channel for channel, kind in zip(channels, kinds, strict=True) if kind == "fluorescence"]
+    wanted = set(preferred)
+    chosen = []
+    for name in light:
+        pulses = [other for other in light if _detector(other) == _detector(name)]
+        pulses = [other for other in pulses if other in wanted] or pulses
+        if name in ([other for other in pulses if other.endswith("-A")] or pulses):
+            chosen.append(name)
+    return chosen
 
 
 def _single(
@@ -154,7 +176,7 @@ _WHERE: Final = {"over": "from", "under": "in"}
 
 def _full(events: AnnData, names: Sequence[str], *, tolerance: float) -> list[tuple[object, ...]]:
     channels = events.var[keys.CHANNEL].astype(str).tolist()
-    step = -(-events.n_obs // _MOST)
+    step = max(1, -(-events.n_obs // _MOST))
     light = np.asarray(events.X)[::step, [channels.index(name) for name in names]].astype(np.float64)
     rows: list[tuple[object, ...]] = []
     for i, dye in enumerate(names):

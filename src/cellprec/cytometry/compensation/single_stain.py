@@ -68,8 +68,8 @@ def split_controls(
     channel (of a file, say) is given the channel in which its bright events exceed the background most.
     unstained: the same particles without a dye. channels: those that must have a control.
 
-    Events at the end of a detector and not finite are left out. Positives are those above the deepest valley of the
-    stained channel, all of them where there is none; of these, the core in forward and side scatter. The background
+    Dropped events, those at the end of a detector and those not finite are left out. Positives are those above the
+    deepest valley of the stained channel, all of them where there is none; of these, the core in forward and side scatter. The background
     is the negatives of the same control; where it has none, the unstained of the same scatter; else none.
 
     Returns the detectors ($PnN, in the order of the file), the controls in that order, and sentences on what the
@@ -85,6 +85,8 @@ def split_controls(
     >>> names, [(stain.name, stain.channel, stain.background) for stain in found]
     (['FITC-A', 'PE-A'], [('0.fcs', 'FITC-A', 'unstained'), ('1.fcs', 'PE-A', 'unstained')])
     """
+    controls = {name: _kept(adata) for name, adata in controls.items()}
+    unstained = None if unstained is None else _kept(unstained)
     problems = _unfit(controls, unstained)
     _raise(problems)
     given = {name: _named(adata, name) for name, adata in controls.items()}
@@ -112,6 +114,10 @@ def split_controls(
     if left:
         notes.append(f"no control was given for {', '.join(left)}: outside the matrix")
     return used, stains, notes
+
+
+def _kept(adata: AnnData) -> AnnData:
+    return adata[adata.obs[keys.KEEP].to_numpy(dtype=bool)] if keys.KEEP in adata.obs else adata
 
 
 def _raise(problems: list[Problem]) -> None:
@@ -233,7 +239,7 @@ def split_control(
     if unstained is not None:
         blank, blank_scatter = _linear(unstained, used), _scatter(unstained)
         fine = ~_saturated(blank) & np.isfinite(blank).all(axis=1)
-        blank, blank_scatter = blank[fine], blank_scatter[fine]
+        blank, blank_scatter = (blank[fine], blank_scatter[fine]) if fine.any() else (None, None)
     own = used.index(channel)
     cut = find_valley(values[:, own], blank=None if blank is None else blank[:, own])
     bright = values[:, own] > cut
@@ -316,6 +322,8 @@ def find_valley(x: NDArray[np.float64], *, blank: NDArray[np.float64] | None = N
     >>> 20 < find_valley(light) < 880
     True
     """
+    if not len(x):
+        return -np.inf
     noise = np.quantile(x, 0.30) - np.quantile(x, 0.05) if blank is None else _NORMAL * _mad(blank)
     z = np.arcsinh(x / max(float(noise), 1e-9))
     low, high = np.quantile(z, [0.0005, 0.9995])
@@ -346,7 +354,7 @@ def _judge(stain: SingleStain, *, used: Sequence[str], unstained: AnnData | None
     own = used.index(stain.channel)
     n = len(stain.positive)
     if stain.saturated > _SATURATED * (n + stain.saturated):
-        what = f"{stain.saturated:,} of its events lie at the end of a detector"
+        what = f"{stain.saturated:,} of its events lie at the end of a detector, or are not finite"
         fix = "record it again with a lower voltage or a dimmer stain"
         return [Problem("compensation.saturated", what, sample=stain.name, fix=fix)]
     if n < _FEW:

@@ -325,7 +325,8 @@ def _remarks(names: Sequence[str], stains: Sequence[SingleStain], found: _Found)
     said = []
     for i, stain in enumerate(stains):
         if stain.saturated:
-            said.append(f"{stain.name}: {stain.saturated:,} events at the end of a detector were left out")
+            lost = f"{stain.saturated:,} events at the end of a detector, or not finite"
+            said.append(f"{stain.name}: {lost}, were left out")
         if stain.background == "none":
             said.append(
                 f"{stain.name} has no negatives of its own and no unstained control of its scatter: its row is the "

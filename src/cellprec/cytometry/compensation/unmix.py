@@ -227,6 +227,8 @@ def _learn_noise(plan: _Plan) -> _Noise:
     rows = np.unique(np.linspace(0, len(plan.values) - 1, _LEARN).astype(np.int64))
     values = plan.values[rows].astype(np.float64)
     values = values[np.isfinite(values).all(axis=1)]
+    if len(values) < _FEW:
+        return flat
     color = _best_color(values, plan=plan)
     amounts, missed = _unmix_block(values, color=color, plan=plan, method="ols", noise=None)
     light = np.zeros(values.shape)
@@ -252,6 +254,8 @@ def _line(light: NDArray[np.float64], variance: NDArray[np.float64]) -> NDArray[
     x = np.array([light[group].mean() for group in groups])
     # without the largest percent: events that the spectra do not explain
     y = np.array([variance[group][variance[group] <= np.quantile(variance[group], 0.99)].mean() for group in groups])
+    if not y.max() > 0:
+        return np.zeros(2)
     sure = 1 / np.maximum(y, 1e-12 * max(float(y.max()), 1e-300))
     scale = max(float(x.max()), 1e-300)
     slope, floor = nnls(np.column_stack([x / scale, np.ones(len(x))]) * sure[:, None], y * sure)[0]

@@ -131,7 +131,8 @@ def debarcode(
     distance = _distances(values, sample=sample, used=(reason == 0) & judged, key=read)
     if max_distance is not None:
         reason[(reason == 0) & (distance > max_distance)] = REASONS.index("distance")
-    _write(adata, key=read, sample=sample, reason=reason, separation=codes.separation, distance=distance)
+    separation, distance = (np.where(bad, np.nan, one) for one in (codes.separation, distance))
+    _write(adata, key=read, sample=sample, reason=reason, separation=separation, distance=distance)
     unlisted = _unlisted(codes, key=read, judged=judged, cutoffs=cutoffs)
     table = _table(codes, reason=reason, judged=judged, key=read, unlisted=unlisted, cutoffs=cutoffs)
     table.insert(5, "cutoff", cutoffs)
