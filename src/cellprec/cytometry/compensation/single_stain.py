@@ -69,8 +69,9 @@ def split_controls(
     unstained: the same particles without a dye. channels: those that must have a control.
 
     Dropped events, those at the end of a detector and those not finite are left out. Positives are those above the
-    deepest valley of the stained channel, all of them where there is none; of these, the core in forward and side scatter. The background
-    is the negatives of the same control; where it has none, the unstained of the same scatter; else none.
+    deepest valley of the stained channel, all of them where there is none; of these, the core in forward and side
+    scatter. The background is the negatives of the same control; where it has none, the unstained of the same scatter;
+    else none.
 
     Returns the detectors ($PnN, in the order of the file), the controls in that order, and sentences on what the
     reader must know. Raises StudyError with all problems at once.
