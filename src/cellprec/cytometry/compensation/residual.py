@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -112,7 +113,7 @@ def _changed(adata: AnnData) -> list[str]:
     if keys.COMPENSATED not in adata.layers or keys.RAW not in adata.layers:
         return []
     apart = np.asarray(adata.layers[keys.COMPENSATED]) != np.asarray(adata.layers[keys.RAW])
-    names = adata.var[keys.CHANNEL] if keys.CHANNEL in adata.var else adata.var_names
+    names = adata.var.get(keys.CHANNEL, adata.var_names)
     return [str(name) for name, other in zip(names, apart.any(axis=0), strict=True) if other]
 
 
