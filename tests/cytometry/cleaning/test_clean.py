@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from cellprec.cytometry.cleaning.clean import clean
+from cellprec.cytometry.cleaning.ions import find_odd_clouds
 from cellprec.io.fcs import read_fcs
 from cellprec.notes import get_notes
 
@@ -272,6 +273,33 @@ def test_beads_and_odd_clouds_of_a_mass_cytometer() -> None:
     assert np.mean(reason[3000:3150] == "bead") >= 0.98
     assert np.mean(reason[3150:] == "cloud") == 1
     assert np.mean(reason[:3000] == "") >= 0.98
+
+
+def test_a_bead_is_no_debris_though_it_holds_no_dna() -> None:
+    adata = helios(beads=150)
+    adata.X[:300, 5:7] = np.random.default_rng(0).gamma(1, 3, (300, 2))
+    clean(adata)
+    found = pd.DataFrame(adata.obsm["drop_reasons"], columns=adata.uns["drop_reasons"])
+    assert found["debris"][:300].mean() >= 0.98
+    beads = found["bead"].to_numpy()
+    assert beads[3000:].mean() >= 0.98
+    assert not found["debris"][beads].any()
+
+
+def test_clouds_may_be_too_short_as_well_as_too_long() -> None:
+    adata = helios()
+    adata.X[:2, 7] = [2, 60]
+    odd, judged = find_odd_clouds(adata, values=adata.X, usable=np.ones(adata.n_obs, dtype=bool))
+    assert "Event_length" in judged
+    assert odd[:2].all()
+
+
+def test_small_particles_that_scatter_more_to_the_side_are_not_called_debris() -> None:
+    adata = blood(small=800, stained=False, ratio=0.1)
+    adata.X[:800, 1] *= 40
+    clean(adata)
+    assert (adata.obs["drop_reason"] != "debris").all()
+    assert "events.no_debris_check" in notes(adata)
 
 
 def test_an_already_clean_mass_file_stays() -> None:

@@ -36,6 +36,15 @@ def test_planted_dead_cells_are_found(share: float, kind: str) -> None:
     assert found[~truth].mean() <= 0.01
 
 
+def test_two_clear_hills_that_are_too_near_are_not_dead_and_alive() -> None:
+    rng = np.random.default_rng(0)
+    for fold, dead in ((3.5, False), (7.0, True)):
+        adata, _ = stained(dead=0)
+        adata.X[:, 0] = 3000 * rng.lognormal(0, 0.15, adata.n_obs) * np.where(np.arange(adata.n_obs) < 1000, fold, 1)
+        assert np.isfinite(find_valley(np.arcsinh(adata.X[:, 0] / 150)))
+        assert dead_of(adata).sum() == (pytest.approx(1000, abs=20) if dead else 0)
+
+
 @pytest.mark.parametrize(("share", "fold"), [(0.0, 40), (0.3, 3)])
 def test_where_nothing_stands_apart_it_cannot_be_told(share: float, fold: float) -> None:
     adata, _ = stained(dead=share, fold=fold)
@@ -105,3 +114,9 @@ def test_the_valley_lies_between_the_hills() -> None:
     assert np.isnan(find_valley(np.r_[rng.normal(0, 1, 500), rng.normal(6, 1, 500)], apart=8))
     assert np.isnan(find_valley(np.zeros(1_000)))
     assert np.isnan(find_valley(np.full(1_000, np.nan)))
+
+
+def test_a_named_height_stains_the_dead_where_its_area_has_no_marker() -> None:
+    names = ["FL3-H", "FL3-A", "FL1-H"]
+    var = pd.DataFrame({"channel": names, "marker": ["7-AAD", "", "CD4"], "kind": "fluorescence"}, index=names)
+    assert viability_channels(anndata.AnnData(shape=(0, 3), var=var)) == ["FL3-H"]

@@ -69,6 +69,32 @@ def test_files_of_one_metal_each_give_the_same_as_the_pool():
     pd.testing.assert_frame_equal(estimate_mass_spillover(tubes), estimate_mass_spillover(table(counts)))
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "may"),
+    [
+        (("Nd", 143), ("Nd", 142), True),
+        (("Nd", 143), ("Pr", 141), False),
+        (("Tb", 159), ("Gd", 158), True),
+        (("Tb", 159), ("Dy", 160), True),
+        (("Pr", 141), ("Gd", 157), True),
+        (("Pr", 141), ("Gd", 156), False),
+        (("Nd", 142), ("Nd", 150), True),
+        (("Nd", 142), ("Sm", 149), False),
+        (("Tb", 159), ("Tb", 159), False),
+    ],
+)
+def test_what_physics_allows(one, other, may):
+    assert may_spill(Isotope(*one), into=Isotope(*other)) is may
+
+
+def test_noise_and_background_are_no_spillover():
+    counts, _ = bead_counts(np.eye(len(ISOTOPES)), seed=5, level=100, background=8, doublets=0)
+    found = estimate_mass_spillover(table(counts)).to_numpy()
+    allowed = (truth(seed=5) > 0) & ~np.eye(len(found), dtype=bool)
+    assert (found[allowed] == 0).mean() >= 0.85
+    assert np.abs(found - np.eye(len(found))).max() < 0.015
+
+
 def test_what_no_bead_carries_is_told_and_not_guessed():
     matrix = truth(seed=4)
     counts, kind = bead_counts(matrix, seed=4)

@@ -60,3 +60,10 @@ def test_values_that_are_no_numbers_change_nothing() -> None:
     samples = study(noise=100, spread=0.3, seed=4)
     holed = [np.r_[x, np.full(50, np.nan), np.inf] for x in samples]
     assert estimate_cofactor(holed, t=TOP) == estimate_cofactor(samples, t=TOP)
+
+
+def test_of_cofactors_that_do_equally_well_the_largest_is_taken() -> None:
+    rng = np.random.default_rng(0)
+    hills = np.r_[rng.lognormal(np.log(2_000), 0.2, 4000), rng.lognormal(np.log(60_000), 0.2, 4000)]
+    # below both hills arcsinh is a logarithm whatever the cofactor, and both spread alike
+    assert 200 < estimate_cofactor([hills], t=262_144) < 2_000
