@@ -103,7 +103,7 @@ def _write(
     n = len(light)
     small = np.zeros(n, dtype=bool) if small is None else small
     clog = np.zeros(n, dtype=bool) if clog is None else clog
-    forward = np.where(small, rng.normal(18_000, 3_500, n), rng.normal(70_000, 7_000, n)).clip(2_000)
+    forward = np.where(small, rng.normal(13_000, 2_500, n), rng.normal(70_000, 7_000, n)).clip(2_000)
     side = np.where(small, rng.normal(6_000, 1_500, n), rng.normal(26_000, 4_000, n)).clip(500)
     seen = light @ np.array(_SPILLOVER)
     # photons: a gain of 8 units per photoelectron, and electronics
