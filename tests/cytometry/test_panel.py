@@ -87,3 +87,9 @@ def test_flow_panels_leave_viability_and_heights_out() -> None:
     assert lineage_channels(adata) == ["CD3", "CD16"]
     bare = panel([("FL1-A", "", "fluorescence"), ("FL1-H", "", "fluorescence"), ("FL2-A", "", "fluorescence")])
     assert lineage_channels(bare) == ["FL1-A", "FL2-A"]
+
+
+def test_a_named_height_stays_where_its_area_has_no_marker() -> None:
+    heights = [("FL1-H", "CD3", "fluorescence"), ("FL2-H", "CD4", "fluorescence")]
+    assert lineage_channels(panel([*heights, ("FL2-A", "", "fluorescence")])) == ["CD3", "CD4"]
+    assert lineage_channels(panel([*heights, ("FL2-A", "CD4 area", "fluorescence")])) == ["CD3", "CD4 area"]

@@ -56,8 +56,9 @@ def sample_tables(samples: Mapping[str, AnnData]) -> dict[str, pd.DataFrame]:
     dict
         ``samples``: ``sample_id``, ``n_events``, ``n_kept``, ``kept_fraction``, and one column of counts per reason met
         anywhere, by the first reason of an event. ``gates``: ``sample_id``, ``path``, ``name``, ``parent``, ``count``,
-        ``fraction`` (of the parent); all events count where a workspace drew the gates, as in FlowJo; no row without
-        gates. ``acquisition``: the bins over time of ``acquisition_table``.
+        ``fraction`` (of the parent; at the top of all events where a workspace drew the gates, as in FlowJo, of the
+        kept ones where a template placed them); no row without gates. ``acquisition``: the bins over time of
+        ``acquisition_table``.
     """
     rows, gates, bins = [], [], []
     for name, sample in samples.items():

@@ -114,7 +114,7 @@ def lineage_channels(adata: AnnData) -> list[str]:
     """Return the channels that tell cells apart: stained fluorescence and mass channels.
 
     Left out are scatter and time, DNA, beads, viability and barcoding channels, channels without a marker in a panel
-    that names its markers, and heights and widths of a channel whose area is there.
+    that names its markers, and heights and widths of a channel whose area is there and, in such a panel, named too.
 
     >>> import anndata, pandas as pd
     >>> var = pd.DataFrame({"channel": ["FSC-A", "B1-A", "B2-A", "B3-A"], "marker": ["", "CD3", "Live_Dead", ""],
@@ -131,7 +131,7 @@ def lineage_channels(adata: AnnData) -> list[str]:
     if (measured & named).any():
         measured &= named
     chosen = []
-    areas = set(channel)
+    areas = set(channel[measured])
     for name in var.index[measured]:
         label = f"{marker[name]} {channel[name]} {name}"
         repeats = re.fullmatch(r"(.+)-[HW]", channel[name])

@@ -330,3 +330,13 @@ class TestReal:
             # cord blood holds red precursors without CD45
             assert counts.loc[inner[1], "fraction"] > (0.5 if "Cord" in file.name else 0.8)
             assert 0.05 < counts.loc[inner[2], "fraction"] < 0.5
+
+
+def test_gates_of_a_template_are_shares_of_the_kept_events():
+    adata = anndata.AnnData(shape=(4, 1))
+    adata.obs["keep"] = [True, True, False, False]
+    adata.obsm["gates"] = np.array([[1], [0], [0], [0]], dtype=bool)
+    adata.uns["gates"] = {"name": ["T"], "path": ["T"], "parent": [""], "count": [1]}
+    assert gate_counts(adata)["fraction"].tolist() == [0.25]
+    adata.uns["gates"]["how"] = ["CD3 ≥ 10 (valley)"]
+    assert gate_counts(adata)["fraction"].tolist() == [0.5]

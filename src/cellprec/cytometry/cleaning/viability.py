@@ -52,7 +52,8 @@ def viability_channels(adata: AnnData) -> list[str]:
     named = (marker != "") & (marker != channel)
     label = channel if not (named & measured).any() else np.where(named, marker, "")
     chosen = [bool(_SAYS_SO.search(name) or _ISOTOPE.match(name)) for name in label]
-    repeats = [name[-2:] in ("-H", "-W") and f"{name[:-2]}-A" in set(channel) for name in channel]
+    areas = set(channel[label != ""])
+    repeats = [name[-2:] in ("-H", "-W") and f"{name[:-2]}-A" in areas for name in channel]
     found = np.flatnonzero(measured & np.array(chosen, dtype=bool) & ~np.array(repeats, dtype=bool))
     return [str(name) for name in adata.var_names[found]]
 

@@ -87,7 +87,8 @@ def gate_counts(adata: AnnData) -> pd.DataFrame:
     adata: with gates, as ``apply_gates`` leaves it; where rows were dropped since, those that are left are counted.
 
     Returns one row per gate: ``path``, ``name``, ``parent`` (path, "" at the top), ``count`` and ``fraction`` of the
-    parent (of all events at the top; NaN where the parent is empty).
+    parent (at the top of all events, or of those that are kept where a template placed the gates among them; NaN where
+    the parent is empty).
 
     Raises InputError where there are no gates.
 
@@ -100,7 +101,9 @@ def gate_counts(adata: AnnData) -> pd.DataFrame:
     """
     held = _held(adata)
     counts = np.asarray(adata.obsm[keys.GATES]).sum(axis=0).astype(np.int64)
-    of = dict(zip(held["path"], counts, strict=True)) | {"": adata.n_obs}
+    among_kept = "how" in adata.uns[keys.GATES] and keys.KEEP in adata.obs
+    top = int(adata.obs[keys.KEEP].sum()) if among_kept else adata.n_obs
+    of = dict(zip(held["path"], counts, strict=True)) | {"": top}
     above = np.array([of[parent] for parent in held["parent"]], dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         fraction = np.where(above > 0, counts / above, np.nan)

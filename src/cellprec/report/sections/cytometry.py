@@ -72,7 +72,7 @@ def section(run: RunFolder, study: Study) -> Section | None:
         f"({as_text(kept / total if total else 0.0, kind='fraction')}) are kept; the table of samples counts the "
         "others by the first reason to set them aside. Events with alike markers form a cluster; "
         + (
-            "an event belongs to the population of the innermost gate it lies in, as drawn in the workspace."
+            "an event belongs to the population of the innermost gate it lies in."
             if happened.named_by_gates(run)
             else "a cluster is named after the population whose marker signs it fits, or left “unassigned” where none "
             "fits clearly."

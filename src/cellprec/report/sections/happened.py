@@ -64,7 +64,7 @@ def of(n: int, total: int) -> str:
 
 
 def named_by_gates(run: RunFolder) -> bool:
-    """Whether populations are those of the workspace's gates: all samples have gates, not only some."""
+    """Whether populations are those of gates, drawn or of a template: all samples have gates, not only some."""
     gates = run.table("cytometry.gates")
     some_only = any(note.code == "cytometry.some_gated" for note in run.notes())
     return gates is not None and len(gates) > 0 and not some_only
