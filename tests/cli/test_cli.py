@@ -124,7 +124,7 @@ def test_init_finds_the_files_and_writes_a_study_that_checks(tmp_path: Path, mak
     assert "1 to mend" in said.stdout, "only the user knows how the library was built"
     assert "constant sequences" in said.stdout
     study = data / "study.yaml"
-    study.write_text(study.read_text().replace("  reads: {}", "  reads: {left: ACGT, pattern: N4}"))
+    study.write_text(study.read_text().replace("  reads:", "  reads: {left: ACGT, pattern: N4}"))
     assert cellprec("check", str(data)).returncode == 0
     again = cellprec("init", str(data))
     assert again.returncode == 2, "nothing is overwritten"

@@ -234,3 +234,29 @@ def test_another_panel_is_not_taken_for_a_spelling(make_study: Callable[..., Pat
     write_events(path.parent / "P02.fcs", seed=2, markers=("", "", "", "CD45", "CD38", "CD138", ""))
     odd = {p.code: p for p in preflight(path)[1]}["file.panel"]
     assert "looks like" not in odd.fix
+
+
+def test_channels_of_a_template_or_a_matrix_that_no_file_has_are_named_before_the_run(
+    make_study: Callable[..., Path],
+) -> None:
+    path = make_study()
+    template = "gates:\n- {name: T, channels: [CD3, CD91], method: valley, side: [above, below]}\n"
+    (path.parent / "gates.yaml").write_text(template)
+    (path.parent / "comp.csv").write_text(",FITC-A,PE-A,APC-B\nFITC-A,1,0.1,0\nPE-A,0,1,0\nAPC-B,0,0,1\n")
+    with path.open("a") as handle:
+        handle.write("  events: {template: gates.yaml, spillover: comp.csv}\n")
+    found = {(p.code, p.file): (p.what, p.fix) for p in preflight(path)[1]}
+    assert found.keys() == {("template.channel", "gates.yaml"), ("spillover.channel", "comp.csv")}
+    what, fix = found["template.channel", "gates.yaml"]
+    assert "'CD91'" in what
+    assert "'CD19'" in fix
+    assert "'APC-B'" in found["spillover.channel", "comp.csv"][0]
+    (path.parent / "comp.csv").write_text(",FITC-A,PE-A\nFITC-A,1,x\nPE-A,0,1\n")
+    assert "spillover.unreadable" in {p.code for p in preflight(path)[1]}
+
+
+def test_a_step_without_settings_is_empty(make_study: Callable[..., Path]) -> None:
+    path = make_study()
+    with path.open("a") as handle:
+        handle.write("  events:\n    # template: gates.yaml\n")
+    assert preflight(path)[1] == []

@@ -81,6 +81,6 @@ def checked_device(device: str) -> Any:
 def _complain(task: Any, error: dict[str, str]) -> None:
     place = f"{task.step} {task.sample}".strip()
     err.print(f"[red]x[/] [bold]{escape(place)}[/]: {escape(error['what'])}")
-    for label in ("where", "fix"):
+    for label in ("where", "why", "fix"):
         if error[label]:
             err.print(f"  [dim]{label}:[/] {escape(error[label])}")

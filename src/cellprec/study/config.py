@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
 from cellprec.errors import Problem
 from cellprec.steps.catalogue import CATALOGUE
@@ -52,7 +52,11 @@ def _settings_model(step: Step) -> type[BaseModel]:
 def study_model() -> type[StudyFile]:
     """Return the schema of ``study.yaml``, with the settings of every step read off its signature."""
     sections: dict[str, Any] = {
-        step.name: (_settings_model(step), Field(default_factory=_settings_model(step), description=step.says))
+        step.name: (
+            # a step whose settings are all commented out, as `init` writes it, is empty
+            Annotated[_settings_model(step), BeforeValidator(lambda given: {} if given is None else given)],
+            Field(default_factory=_settings_model(step), description=step.says),
+        )
         for step in CATALOGUE.values()
         if step.settings
     }

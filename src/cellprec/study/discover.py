@@ -16,7 +16,9 @@ from cellprec.steps.catalogue import CATALOGUE
 from cellprec.steps.contract import Step
 
 _SKIPPED = {"results", "__pycache__"}
-_CONTROL = re.compile(r"unstained|single[ _-]?stain|comp(ensation)?[ _-]*controls?|stained[ _-]control", re.IGNORECASE)
+_CONTROL = re.compile(
+    r"unstained|single[ _-]?stain|comp(ensation)?[ _-]*controls?|stained[ _-]control|^stain[ _-]", re.IGNORECASE
+)
 _CONTROL_FOLDER = re.compile(r"^(single[ _-]?stain(s|ed)?|comp(ensation)?([ _-]*controls?)?)$", re.IGNORECASE)
 _COLUMNS = (
     "sample_id",
@@ -195,9 +197,6 @@ def _study_text(name: str, modalities: set[str]) -> str:
         for knob in step.settings.values():
             line = f"{knob.name}: {_yaml(knob.default)}"
             lines.append(f"    # {line:<{width}}  # {knob.text}")
-        lines[-len(step.settings) - 1] += (
-            " {}" if all(s.startswith("    #") for s in lines[-len(step.settings) :]) else ""
-        )
     return "\n".join(lines) + "\n"
 
 

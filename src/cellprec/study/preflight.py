@@ -40,7 +40,8 @@ def preflight(path: Path | str) -> tuple[Study | None, list[Problem]]:
             if panel:
                 panels[sample.sample_id, row] = panel
     problems += _judge_panels(panels, study.sheet_name)
-    problems += _judge_template(study)
+    problems += _judge_template(study, panels)
+    problems += _judge_spillover(study, panels)
     problems += _judge_signs(study, panels)
     problems += _judge_flanks(study)
     return study, problems
@@ -141,43 +142,86 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
-def _judge_template(study: Study) -> list[Problem]:
+def _first_names(study: Study, panels: dict[tuple[str, int], tuple[str, ...]]) -> tuple[Sample, list[str]] | None:
+    """Return the first cytometry file that opens, and what its channels and markers are called."""
+    readable = {name for name, _ in panels}
+    first = next((s for s in study.samples if s.modality == "cytometry" and s.sample_id in readable), None)
+    if first is None:
+        return None
+    header = cp.io.read_fcs_header(first.path)
+    return first, [name for name in (*header.markers, *header.channels) if name]
+
+
+def _strangers(wanted: list[str], names: list[str]) -> list[tuple[str, str]]:
+    """Return the names that no channel or marker answers to, each with what to do about it."""
+    from cellprec.cytometry.panel import canonical_names  # noqa: PLC0415 - seconds, for studies that need it only
+
+    known = set().union(*(canonical_names(name) for name in names))
+    strange = []
+    for name in dict.fromkeys(wanted):
+        if name not in names and not canonical_names(name) & known:
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+            strange.append((name, f"Did you mean {near[0]!r}?" if near else f"The files have {_some(names)}."))
+    return strange
+
+
+def _judge_template(study: Study, panels: dict[tuple[str, int], tuple[str, ...]]) -> list[Problem]:
     path = study.settings["events"]["template"]
     if path is None or not path.exists():
         return []
     try:
-        cp.io.read_template(path)
+        rules = cp.io.read_template(path)
     except StudyError as error:
         return error.problems
     except CellprecError as error:
         return [Problem("template.unreadable", error.what, path.name, fix=error.fix)]
-    return []
+    found = _first_names(study, panels)
+    if found is None:
+        return []
+    # unmixed events have the names of the dyes
+    dyes = [s.sheet.get("column") or "" for s in study.samples if s.modality == "control"]
+    strange = _strangers([name for rule in rules for name in rule.channels], [*found[1], *filter(None, dyes)])
+    what = "the cytometry files have no channel or marker {!r}, which a gate is on"
+    return [Problem("template.channel", what.format(n), path.name, column="channels", fix=fix) for n, fix in strange]
+
+
+def _judge_spillover(study: Study, panels: dict[tuple[str, int], tuple[str, ...]]) -> list[Problem]:
+    path = study.settings["events"]["spillover"]
+    found = _first_names(study, panels)
+    if path is None or not path.exists() or found is None:
+        return []
+    try:
+        matrix = cp.io.read_compensation(path, sample=found[0].path.name)
+    except CellprecError as error:
+        what = f"{error.what}: {error.why}" if error.why else error.what
+        return [Problem("spillover.unreadable", what, path.name, fix=error.fix or "Mend the matrix.")]
+    what = "the spillover matrix names {!r}, which is no channel or marker of the cytometry files"
+    strange = _strangers([str(name) for name in matrix.columns], found[1])
+    return [Problem("spillover.channel", what.format(name), path.name, fix=fix) for name, fix in strange]
 
 
 def _judge_signs(study: Study, panels: dict[tuple[str, int], tuple[str, ...]]) -> list[Problem]:
     """Markers of the sign table that no file has, and signs that cannot be read."""
-    from cellprec.cytometry.panel import canonical_names  # noqa: PLC0415 - seconds, for studies with a table only
-
     path = study.settings["cytometry"]["populations"]
-    if path is None or not path.exists() or not panels:
+    found = _first_names(study, panels)
+    if path is None or not path.exists() or found is None:
         return []
     try:
         signs = cp.cytometry.read_signs(path)
     except CellprecError as error:
         return [Problem("signs.unreadable", error.what, error.where or path.name, fix=error.fix or "Mend the table.")]
-    readable = {name for name, _ in panels}
-    first = next(s for s in study.samples if s.modality == "cytometry" and s.sample_id in readable)
-    header = cp.io.read_fcs_header(first.path)
-    names = [name for name in (*header.markers, *header.channels) if name]
-    known = set().union(*(canonical_names(name) for name in names))
-    problems = []
-    for marker in map(str, signs.columns):
-        if marker not in names and not canonical_names(marker) & known:
-            near = difflib.get_close_matches(marker, names, n=1, cutoff=0.5)
-            fix = f"Did you mean {near[0]!r}?" if near else f"Markers of the files: {_some(names)}."
-            what = f"the cytometry files have no marker {marker!r}"
-            problems.append(Problem("signs.marker", what, path.name, 1, marker, fix=fix, severity="warning"))
-    return problems
+    return [
+        Problem(
+            "signs.marker",
+            f"the cytometry files have no marker {marker!r}",
+            path.name,
+            1,
+            marker,
+            fix=fix,
+            severity="warning",
+        )
+        for marker, fix in _strangers([str(name) for name in signs.columns], found[1])
+    ]
 
 
 def _judge_flanks(study: Study) -> list[Problem]:
