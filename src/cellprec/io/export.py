@@ -50,7 +50,7 @@ def write_fcs(
     scaling or compensation ($TOT, $P1B, $TIMESTEP, SPILL ...), and empty ones, are left out; voltages, filters and
     lasers ($PnV, $PnF, $PnL ...) follow the channel that $PnN gives them to, whatever its place is here.
 
-    Raises InputError where names are missing, doubled, or too many, or values are not a table.
+    Raises InputError where names are missing, doubled, or too many, values are not a table, or there is no such folder.
 
     Source: Spidlen et al. 2010 (FCS 3.1, doi:10.1002/cyto.a.20825).
 
@@ -64,6 +64,8 @@ def write_fcs(
     path = Path(path)
     table = _table(values, path)
     head = _head(table, path, channels, markers, ranges, spillover, keywords, double=False)
+    if not path.parent.is_dir():
+        raise InputError("there is no folder to write the FCS file into", where=path, fix=f"Make {path.parent} first.")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as handle:
