@@ -170,3 +170,13 @@ def test_manual_lymphocytes_of_a_mouse_spleen():
     labels = pd.read_csv(folder / "gatingResult.csv.gz", header=None)[0].str.strip('"').to_numpy()
     scores = {name: f1(adata, name, labels == f"{name} cells") for name in ("B", "CD4 T", "CD8 T")}
     assert min(scores.values()) > 0.9, scores
+
+
+def test_an_event_at_a_fixed_value_is_above_and_not_below_it() -> None:
+    adata = events(size=300)
+    adata.X[:3, 2] = [999, 1000, 1001]
+    sides = [
+        GateRule(name=side, channels="CD3", method="fixed", value=1000.0, side=side) for side in ("above", "below")
+    ]
+    gate(adata, rules=sides)
+    np.testing.assert_array_equal(adata.obsm["gates"][:3], [[False, True], [True, False], [True, False]])

@@ -74,3 +74,11 @@ def test_what_is_no_template(tmp_path, text, error):
         path.write_text(text)
     with pytest.raises(error, match="gating template"):
         read_template(path)
+
+
+def test_a_point_near_means_nothing_to_a_quantile(tmp_path) -> None:
+    file = tmp_path / "gates.yaml"
+    gate = "{name: A, channels: [CD3, CD4], method: quantile, quantile: 0.5, near: [1, 2]}"
+    file.write_text(f"gates:\n- {gate}\n")
+    with pytest.raises(StudyError, match="near means nothing to quantile"):
+        read_template(file)

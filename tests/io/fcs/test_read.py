@@ -446,3 +446,29 @@ def test_h5ad_keeps_everything(write, tmp_path):
     assert back.obs_names[0] == "S1:0"
     assert get_notes(back) == get_notes(adata)
     assert back.uns["fcs"]["keywords"] == adata.uns["fcs"]["keywords"]
+
+
+def whole(data: bytes, *, bits: int, order: str) -> bytes:
+    keywords = {"BYTEORD": order, "DATATYPE": "I", "P1B": str(bits), "P1R": str(1 << bits)}
+    return make(data, len(data) * 8 // bits, channels=("PE-A",), **keywords)
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3, 4), (4, 3, 2, 1), (3, 4, 1, 2), (2, 1, 4, 3), (2, 3, 4, 1), (4, 1, 2, 3)])
+def test_any_byte_order_says_at_each_place_which_byte_stands_there(write, order: tuple[int, ...]) -> None:
+    adata = read_fcs(write(whole(bytes(order), bits=32, order=",".join(map(str, order)))))
+    assert adata.X.tolist() == [[0x04030201]]
+
+
+@pytest.mark.parametrize(("order", "sign"), [("3,4,1,2", "<"), ("2,1,4,3", ">")])
+def test_two_bytes_stand_as_the_first_two_of_four_do(write, order: str, sign: str) -> None:
+    stored = np.array([258, 7], dtype=f"{sign}u2").tobytes()
+    assert read_fcs(write(whole(stored, bits=16, order=order))).X.tolist() == [[258], [7]]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [(1 << 24, "float32"), ((1 << 24) + 1, "float64"), ((1 << 26) - 1, "float64")]
+)
+def test_whole_numbers_beyond_24_bits_are_held_exactly(write, value: int, kind: str) -> None:
+    adata = read_fcs(write(whole(value.to_bytes(4, "little"), bits=32, order="1,2,3,4")))
+    assert adata.X.dtype == kind
+    assert adata.X.tolist() == [[value]]
