@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import flowio
 import numpy as np
@@ -133,3 +134,8 @@ def test_bad_input_writes_nothing(tmp_path, values, how, match):
     with pytest.raises(InputError, match=match):
         write_fcs(tmp_path / "a.fcs", values, **how)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no folder"):
+        write_fcs(tmp_path / "none" / "a.fcs", np.eye(2), channels=["A", "B"])

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellprec.cytometry.compensation.compensate import compensate
-from cellprec.errors import InputError
+from cellprec.errors import InputError, UsageError
 from cellprec.notes import get_notes
 
 SPILL = np.array([[1, 0.2, 0.01], [0.05, 1, 0.3], [0, 0.1, 1]])
@@ -234,3 +234,28 @@ def test_a_given_identity_takes_nothing_out_and_is_noted() -> None:
 def test_a_diagonal_that_is_not_above_zero_is_refused(matrix: list[list[float]]) -> None:
     with pytest.raises(InputError, match="not above zero"):
         compensate(events(), spillover=pd.DataFrame(matrix, ["CD3", "CD4"], ["CD3", "CD4"]))
+
+
+def _pair(first: float, second: float) -> tuple[anndata.AnnData, pd.DataFrame]:
+    names = ["B-A", "Y-A"]
+    var = pd.DataFrame({"channel": names, "kind": "fluorescence"}, index=names)
+    adata = anndata.AnnData(np.array([[100, 20], [0, 50]], dtype="float32"), var=var)
+    return adata, pd.DataFrame([[1, first], [second, 1]], index=names, columns=names)
+
+
+def test_percentages_beside_a_diagonal_of_ones_are_refused_and_one_large_coefficient_is_noted() -> None:
+    adata, matrix = _pair(10.0, 2.0)
+    with pytest.raises(InputError, match="2 of 2 coefficients"):
+        compensate(adata, spillover=matrix)
+    assert not adata.layers
+    adata, matrix = _pair(1.3, 0.1)
+    compensate(adata, spillover=matrix)
+    assert [note.code for note in get_notes(adata)] == ["events.spillover_large"]
+
+
+@pytest.mark.parametrize("given", ["matrix.csv", np.eye(2)])
+def test_a_matrix_that_is_no_frame_is_refused_with_what_to_do(given: object) -> None:
+    adata, _ = _pair(0.1, 0.1)
+    with pytest.raises(UsageError) as said:
+        compensate(adata, spillover=given)  # type: ignore[arg-type]
+    assert "read_compensation" in said.value.fix

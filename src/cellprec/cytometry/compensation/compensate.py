@@ -38,7 +38,8 @@ def compensate(adata: AnnData, *, spillover: pd.DataFrame | None = None, mass: b
     them, become notes. mass: take the inverse for mass channels too, whose counts it makes negative.
 
     Raises InputError for unknown names, for a matrix that cannot be inverted, that couples scatter or time, or, unless
-    meant, mass channels, UsageError after ``normalize_beads``; nothing is changed then.
+    meant, mass channels, or of which most coefficients are above 1; UsageError after ``normalize_beads``, or for
+    what is no DataFrame; nothing is changed then.
     Source: Bagwell and Adams 1993, Ann N Y Acad Sci 677:167.
 
     >>> import anndata, numpy as np, pandas as pd
@@ -107,6 +108,9 @@ def _from_file(adata: AnnData) -> NDArray[np.float64] | None:
 
 
 def _from_frame(adata: AnnData, frame: pd.DataFrame) -> NDArray[np.float64]:
+    if not isinstance(frame, pd.DataFrame):
+        fix = "Read a file with cellprec.io.read_compensation; name the rows and columns of an array after channels."
+        raise UsageError(f"the spillover matrix is a {type(frame).__name__}, not a DataFrame", fix=fix)
     rows = [str(name).split(" :: ")[0].strip() for name in frame.index]
     columns = [str(name).split(" :: ")[0].strip() for name in frame.columns]
     found = find_channels(adata, names=dict.fromkeys(rows + columns))
@@ -133,6 +137,7 @@ def _from_frame(adata: AnnData, frame: pd.DataFrame) -> NDArray[np.float64]:
     if np.allclose(values[np.arange(len(dyes)), [detectors.index(dye) for dye in dyes]], 100):
         values = values / 100
         _note(adata, "events.spillover_percent", "the spillover matrix was in percent and was divided by 100")
+    _judge_size(adata, values)
     if (values[np.arange(len(dyes)), [detectors.index(dye) for dye in dyes]] <= 0).any():
         raise InputError(
             "the diagonal of the spillover matrix is not above zero",
@@ -147,6 +152,22 @@ def _from_frame(adata: AnnData, frame: pd.DataFrame) -> NDArray[np.float64]:
     if not len(_involved(matrix)):
         _note(adata, "events.identity_spillover", "the spillover matrix takes nothing out: the events are as they came")
     return matrix
+
+
+def _judge_size(adata: AnnData, values: NDArray[np.float64]) -> None:
+    """Refuse percentages beside a diagonal of ones: they would take a hundred times too much."""
+    spilled = np.abs(values[(values != 0) & (values != 1)])
+    large = int((spilled > 1).sum())
+    if 2 * large > len(spilled):
+        raise InputError(
+            f"{large} of {len(spilled)} coefficients of the spillover matrix are above 1",
+            where=_where(adata),
+            why="a dye would be brighter in the detectors of others than in its own",
+            fix="give fractions; in percent, the diagonal is 100",
+        )
+    if large:
+        text = f"{large} of {len(spilled)} coefficients of the spillover matrix are above 1: check that they are meant"
+        _note(adata, "events.spillover_large", text)
 
 
 def _involved(matrix: NDArray[np.float64]) -> NDArray[np.intp]:
