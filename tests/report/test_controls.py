@@ -52,6 +52,13 @@ def test_a_right_matrix_gives_no_alert_and_spectra_show_who_is_alike(tmp_path):
     assert not none.figures
 
 
+def test_too_little_compensation_is_told_as_too_much_is(tmp_path):
+    parts = Parts()
+    draw_controls(parts, folder(tmp_path, verdict="under"))
+    (alert,) = parts.alerts
+    assert alert.text == "PE-A in FITC-A (under, -4.0 %)."
+
+
 def test_only_disturbed_samples_are_drawn_the_worst_named_first(tmp_path):
     bins = pd.DataFrame({"sample_id": np.repeat(["a", "b", "c"], 10), "bin": np.tile(np.arange(10), 3)})
     bins = bins.assign(events=50, flagged=0, rate=10.0, why="", start=0.0, end=1.0)

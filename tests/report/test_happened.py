@@ -58,3 +58,27 @@ def test_a_sample_without_a_matrix_is_not_said_to_be_compensated() -> None:
     assert "stored in each file in 2 of 3 samples" in text(
         ran(Note("events.no_spillover", "none", None, "b"), events={})
     )
+
+
+def test_a_check_that_could_not_be_made_everywhere_says_where_it_was() -> None:
+    checks = {"margins": True, "acquisition": True, "doublets": False, "dead": True}
+    notes = [Note("events.no_dead_check", "no stain", None, name) for name in "abc"]
+    said = text(ran(Note("events.no_acquisition_check", "few", None, "b"), *notes, events=checks))
+    assert "Emmaneel et al. 2022) (which could be told in 2 of 3 samples);" in said
+    assert "viability stain) (which could be told in none of 3 samples)." in said
+    assert "edge of a detector's range;" in said
+    assert "doublets (by area" not in said
+    assert "No events were set aside." in text(ran(events=dict.fromkeys(checks, False)))
+
+
+def test_the_matrix_that_was_used_is_the_one_that_is_named() -> None:
+    controls = {"spectral": False, "unmixing": "nnls"}
+    assert "stored in each file where there was one." in text(ran(events={}))
+    assert "single-stained controls (Bagwell" in text(ran(events={}, compensation=controls))
+    assert "unmixed by non-negative least squares" in text(ran(events={}, compensation=controls | {"spectral": True}))
+    given = text(ran(events={"spillover": "matrix.csv"}, compensation=controls | {"spectral": True}))
+    assert "a spillover matrix given by the user." in given
+    assert "unmixed" not in given
+    assert "controls" not in given
+    none = [Note("events.identity_spillover", "ones", None, "a"), Note("events.no_spillover", "none", None, "b")]
+    assert "stored in each file in 1 of 3 samples." in text(ran(*none, events={}))

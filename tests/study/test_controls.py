@@ -16,7 +16,9 @@ from cellprec.errors import CellprecError
 from cellprec.io import label_populations, read_fcs, write_fcs
 from cellprec.simulate import simulate_spectral, simulate_tubes
 from cellprec.study.discover import write_study
+from cellprec.study.judge import _judge_controls, _judge_twice
 from cellprec.study.preflight import preflight
+from cellprec.study.sheet import Sheet
 
 DYES = ["FITC-A", "PE-A", "APC-A"]
 CHANNELS = ["FSC-A", "FSC-H", "SSC-A", *DYES, "Time"]
@@ -74,6 +76,36 @@ def test_init_finds_controls_and_check_asks_what_they_are(study):
     fill(path, FITC="FITC-A", PE="fitc-a", APC="APC-A")
     _, problems = preflight(path)
     assert [p.what for p in problems if p.severity == "error"] == ["there is a control for 'fitc-a' in row 3 already"]
+
+
+def test_a_control_for_a_channel_that_is_not_there_is_looked_at_before_the_run(study):
+    path, _ = study
+    fill(path, FITC="FITC-A", PE="PE-B", APC="APC-A")
+    _, problems = preflight(path)
+    (told,) = [p for p in problems if p.code == "controls.stain"]
+    assert (told.severity, told.fix) == ("warning", "Did you mean 'PE-A'?")
+
+
+def judged(*stains: str, paths: tuple[str, ...] = ()) -> list[str]:
+    """What is wrong with the rows of these controls."""
+    frame = pd.DataFrame({"sample_id": [f"c{i}" for i in range(len(stains))], "column": stains}, dtype=str)
+    frame = frame.assign(modality="control", path=paths or [f"c{i}.fcs" for i in range(len(stains))])
+    sheet = Sheet("samples.csv", frame.set_axis(range(2, 2 + len(stains))))
+    return [f"{p.row} {p.what}" for p in _judge_controls(sheet) + _judge_twice(sheet, Path())]
+
+
+def test_controls_are_judged_by_what_they_are_stained_for():
+    assert judged("PE-A", "FITC-A", "unstained") == []
+    assert judged("PE-A", "pe-a", "Unstained", "unstained") == [
+        "3 there is a control for 'pe-a' in row 2 already",
+        "5 there is a control for 'unstained' in row 4 already",
+    ]
+    assert judged("PE-A", " ") == ["3 the control does not say what it is stained for"]
+    assert judged("Unstained") == ["None no control is stained"]
+
+
+def test_one_tube_is_no_control_of_two_dyes():
+    assert judged("PE-A", "FITC-A", paths=("a.fcs", "a.fcs")) == ["3 the file is already named in row 2"]
 
 
 def test_run_compensates_with_what_the_controls_show(study):

@@ -123,12 +123,13 @@ def _unknown_name(key: str, name: str, known: list[str]) -> Problem:
 
 
 def _judge_twice(sheet: Sheet, root: Path) -> list[Problem]:
-    """A file that two rows name, unless each takes another column of it."""
+    """A file that two rows name, unless each takes another column of it: that of a control says its stain."""
     first: dict[tuple[str, ...], int] = {}
     problems = []
     for number, entry in sheet.frame.iterrows():
         row = int(str(number))
-        file = (str(resolve(root, entry["path"])), entry[keys.MODALITY], entry.get(keys.COLUMN, ""))
+        part = "" if entry[keys.MODALITY] == "control" else entry.get(keys.COLUMN, "")
+        file = (str(resolve(root, entry["path"])), entry[keys.MODALITY], part)
         if entry["path"] and file in first:
             what = f"the file is already named in row {first[file]}"
             fix = "Name each file once; one tube measured twice has two files."
