@@ -7,6 +7,7 @@ import pytest
 
 from cellprec.cytometry.compensation.detectors import detector_names
 from cellprec.cytometry.compensation.spectra import reference_spectra, spectra_pairs
+from cellprec.cytometry.compensation.spectral_control import Events
 from cellprec.errors import InputError, StudyError
 from cellprec.simulate.spectral import SpectralPanel, simulate_spectral
 
@@ -134,6 +135,20 @@ def test_several_colors_of_autofluorescence_are_found():
     cosine = (ours @ true.T) / np.outer(np.linalg.norm(ours, axis=1), np.linalg.norm(true, axis=1))
     assert (cosine.max(axis=0) > 0.98).all()
     assert set(cosine.argmax(axis=0)) == {0, 1, 2}
+
+
+def test_only_kept_whole_and_unsaturated_raw_events_are_used():
+    channels = ["FSC-A", "SSC-A", "B1-A", "B2-A"]
+    held = np.arange(40.0).reshape(10, 4)
+    held[2, 3], held[4, 2], held[5, 0], held[6, 2] = 1024, 1024, np.nan, 1024
+    var = pd.DataFrame({"channel": channels, "range": 1024.0}, index=channels)
+    adata = anndata.AnnData(np.full((10, 4), 7.0), var=var, layers={"raw": held})
+    adata.obs["keep"] = np.arange(10) != 4
+    sample = Events(adata, detectors=["B2-A", "B1-A"])
+    used = [0, 1, 3, 7, 8, 9]
+    np.testing.assert_array_equal(sample.values, held[used][:, [3, 2]])
+    np.testing.assert_array_equal(sample.scatter, held[used][:, :2])
+    assert sample.n_saturated == 2
 
 
 def test_detectors_are_the_areas_of_fluorescence():

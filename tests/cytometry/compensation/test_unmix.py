@@ -124,6 +124,23 @@ def test_a_dye_that_is_not_in_the_spectra_and_saturation_are_noticed():
     assert note.count == 3
 
 
+@pytest.mark.parametrize("seed", [0, 2])
+def test_the_noise_that_is_learned_is_that_of_the_detectors(seed):
+    panel = simulate_spectral(n_dyes=8, n_detectors=12, n_events=3000, n_control_events=10, seed=seed)
+    learned = unmix(panel.stained, spectra=panel.spectra).uns["unmixing"]
+    assert 0.7 < np.median(learned["noise_gain"]) / panel.noise["gain"] < 1.3
+    assert 0.7 < np.median(learned["noise_floor"]) / panel.noise["floor"] < 1.3
+
+
+def test_the_raw_events_are_unmixed_whatever_was_made_of_them():
+    panel = simulate_spectral(n_dyes=3, n_detectors=16, n_events=300, n_control_events=10)
+    expected = unmix(panel.stained, spectra=panel.spectra).X
+    scaled = panel.stained.copy()
+    scaled.layers["raw"] = panel.stained.X.copy()
+    scaled.X = np.arcsinh(scaled.X / 150)
+    np.testing.assert_array_equal(unmix(scaled, spectra=panel.spectra).X, expected)
+
+
 def test_markers_name_the_dyes_and_the_result_can_be_written(tmp_path):
     panel = simulate_spectral(n_dyes=3, n_detectors=16, n_events=30, n_control_events=10)
     found = unmix(panel.stained, spectra=panel.spectra, markers={"Dye01": "CD3", "Dye02": "CD4", "Dye03": "CD4"})
@@ -210,3 +227,19 @@ def _dim_cells(adata: anndata.AnnData) -> anndata.AnnData:
     """The cells that carry least of the two dyes of the real sample."""
     peak = adata[:, "YG1-A"].X.ravel()
     return adata[peak < np.quantile(peak, 0.4)].copy()
+
+
+def test_the_spectra_of_another_panel_are_refused_and_unknown_detectors_named() -> None:
+    panel = simulate_spectral(n_dyes=5, n_detectors=24, n_events=1500, n_control_events=600, seed=1)
+    spectra = panel.spectra
+    shuffled = spectra.copy()
+    shuffled.loc[:, :] = np.roll(spectra.to_numpy(), 11, axis=1)
+    with pytest.raises(InputError, match="unexplained") as caught:
+        unmix(panel.stained, spectra=shuffled, method="ols")
+    assert "other dyes" in caught.value.why
+    few = spectra.iloc[:, :20]
+    unmixed = unmix(panel.stained, spectra=few, method="ols")
+    (told,) = [note for note in get_notes(unmixed) if note.code == "unmix.detectors"]
+    assert told.count == 4
+    assert all(name in told.text for name in spectra.columns[20:])
+    assert not [n for n in get_notes(unmix(panel.stained, spectra=spectra)) if n.code == "unmix.detectors"]
