@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from cellprec import barcodes, biomarkers, clones, cytometry, integrate, io, pl, rna, simulate
+    from cellprec import barcodes, biomarkers, clones, cytometry, integrate, io, notes, pl, rna, simulate
     from cellprec.engine.notebook import run
     from cellprec.io.schema import check
     from cellprec.settings import settings
 
-_ROOMS = ("barcodes", "biomarkers", "clones", "cytometry", "integrate", "io", "pl", "rna", "simulate")
+_ROOMS = ("barcodes", "biomarkers", "clones", "cytometry", "integrate", "io", "notes", "pl", "rna", "simulate")
 _NAMES = {"run": "cellprec.engine.notebook", "check": "cellprec.io.schema", "settings": "cellprec.settings"}
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "cytometry",
     "integrate",
     "io",
+    "notes",
     "pl",
     "rna",
     "run",

@@ -25,6 +25,12 @@ def test_rows_are_dyes_columns_are_detectors():
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("detector", "dye")
 
 
+def test_next_to_nothing_is_written_as_nothing():
+    small = matrix(3)
+    small.iloc[2, 0] = 7e-6
+    assert [t.get_text() for t in spillover(small).texts][6] == "0"
+
+
 def test_many_detectors_have_no_numbers():
     ax = spillover(matrix(40))
     assert not ax.texts

@@ -18,7 +18,7 @@ from cellprec.cytometry.panel import find_channels, near_misses, sample_names
 from cellprec.cytometry.scales.transform import estimate_transform, inverse_transform, transform
 from cellprec.cytometry.threshold import find_threshold
 from cellprec.errors import Problem, StudyError
-from cellprec.notes import add_note
+from cellprec.notes import add_note, get_notes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,6 +122,8 @@ def _scaled(adata: AnnData) -> AnnData:
     obs = adata.obs[[name for name in (keys.SAMPLE_ID, keys.KEEP) if name in adata.obs]]
     own = anndata.AnnData(linear, obs=obs, var=adata.var.copy())
     transform(own, parameters=estimate_transform(own))
+    for note in get_notes(own):
+        add_note(adata, note.code, note.text, count=note.count, sample=note.sample)
     return own
 
 

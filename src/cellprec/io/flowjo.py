@@ -14,6 +14,7 @@ from anndata import AnnData
 from cellprec import keys
 from cellprec.errors import InputError, UsageError
 from cellprec.io.export import unique_names, write_fcs
+from cellprec.io.fcs.linear import require_linear
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,8 +35,8 @@ def export_fcs(adata: AnnData, *, path: str | Path, columns: Sequence[str] = (),
     ``cellprec_<column> <number>`` that says the word. maps: of obsm, such as X_umap, each dimension as a channel.
     The keywords of the file the events came from go along, but for those about its layout and scaling.
 
-    Raises UsageError where X is transformed and no raw values are left, InputError where a column or a map is not
-    there.
+    Raises UsageError where X is transformed and no raw values are left, or was read as stored; InputError where a
+    column or a map is not there.
 
     >>> from tempfile import TemporaryDirectory
     >>> from cellprec.io.fcs import read_fcs
@@ -47,6 +48,7 @@ def export_fcs(adata: AnnData, *, path: str | Path, columns: Sequence[str] = (),
     >>> list(back.var_names), back.X.tolist()
     (['CD3', 'cellprec_population'], [[5.0, 2.0], [7.0, 1.0]])
     """
+    require_linear(adata, where=str(path))
     missing = [f"obs[{name!r}]" for name in columns if name not in adata.obs]
     missing += [f"obsm[{name!r}]" for name in maps if name not in adata.obsm]
     if missing:

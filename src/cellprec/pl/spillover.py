@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.colors import PowerNorm
+from matplotlib.ticker import PercentFormatter
 
 from cellprec.errors import UsageError
 from cellprec.pl.style import SEQUENTIAL, new_axes
@@ -42,7 +43,14 @@ def spillover(matrix: pd.DataFrame, *, ax: Axes | None = None, **style: Any) -> 
     if columns <= _WRITTEN:
         for (i, j), value in np.ndenumerate(values):
             color = "black" if value > 0.35 else "white"
-            ax.text(j, i, f"{100 * value:.2g}" if abs(value) < 0.995 else f"{100 * value:.0f}",
+            ax.text(j, i, _percent(value),
                     ha="center", va="center", fontsize=6, color=color)  # fmt: skip
-    ax.figure.colorbar(image, ax=ax, label="share of the dye's own signal", shrink=0.7)
+    bar = ax.figure.colorbar(image, ax=ax, label="percent of the dye's own signal", shrink=0.7)
+    bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
     return ax
+
+
+def _percent(value: float) -> str:
+    if abs(value) < 0.0005:
+        return "0"
+    return f"{100 * value:.2g}" if abs(value) < 0.995 else f"{100 * value:.0f}"

@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 
 import cellprec as cp
+from cellprec import keys
 from cellprec.errors import CellprecError, FileFormatError, Problem, StudyError
 from cellprec.steps.contract import Sample
 from cellprec.study.config import Study
@@ -39,6 +40,7 @@ def preflight(path: Path | str) -> tuple[Study | None, list[Problem]]:
         else:
             if panel:
                 panels[sample.sample_id, row] = panel
+    problems += _judge_stains(study)
     problems += _judge_panels(panels, study.sheet_name)
     problems += _judge_template(study, panels)
     problems += _judge_spillover(study, panels)
@@ -109,6 +111,32 @@ _GLANCES: dict[str, Callable[[Sample], tuple[str, ...]]] = {
     "fastq": _glance_fastq,
     "table": _glance_table,
 }
+
+
+def _judge_stains(study: Study) -> list[Problem]:
+    """Controls whose column names no channel of their file: the brightest would be taken."""
+    from cellprec.cytometry.panel import canonical_names  # noqa: PLC0415 - seconds, for studies with controls only
+
+    problems = []
+    for row, sample in zip(study.rows, study.samples, strict=True):
+        stain = sample.sheet.get(keys.COLUMN, "").strip()
+        if sample.modality != "control" or not stain or stain.casefold() == keys.UNSTAINED:
+            continue
+        if study.settings["compensation"]["spectral"] or not sample.path.is_file():
+            continue  # a dye of a spectral cytometer may be called anything
+        try:
+            header = cp.io.read_fcs_header(sample.path)
+        except CellprecError:
+            continue  # named by the glance already
+        names = [name for name in (*header.channels, *header.markers) if name]
+        if stain in names or canonical_names(stain) & set().union(*map(canonical_names, names)):
+            continue
+        near = difflib.get_close_matches(stain, names, n=1, cutoff=0.5)
+        fix = f"Did you mean {near[0]!r}?" if near else f"Channels: {_some(names)}."
+        what = f"the control has no channel {stain!r}: the brightest will be taken"
+        file = study.sheet_name
+        problems.append(Problem("controls.stain", what, file, row, keys.COLUMN, sample.sample_id, fix, "warning"))
+    return problems
 
 
 def _judge_panels(panels: dict[tuple[str, int], tuple[str, ...]], file: str) -> list[Problem]:

@@ -7,6 +7,7 @@ import pytest
 
 from cellprec.cytometry.cleaning.valley import find_valley
 from cellprec.cytometry.cleaning.viability import find_dead, viability_channels
+from cellprec.cytometry.compensation.compensate import compensate
 from cellprec.notes import get_notes
 
 
@@ -23,7 +24,9 @@ def stained(
     return anndata.AnnData(values, var=var), is_dead
 
 
-def dead_of(adata: anndata.AnnData) -> np.ndarray:
+def dead_of(adata: anndata.AnnData, *, compensated: bool = True) -> np.ndarray:
+    if compensated and "compensated" not in adata.layers:
+        adata.layers["compensated"] = adata.X.copy()
     return find_dead(adata, rows=np.arange(adata.n_obs), usable=np.ones(adata.n_obs, dtype=bool), sample="s")
 
 
@@ -50,6 +53,20 @@ def test_where_nothing_stands_apart_it_cannot_be_told(share: float, fold: float)
     adata, _ = stained(dead=share, fold=fold)
     assert not dead_of(adata).any()
     assert [note.code for note in get_notes(adata)] == ["events.no_dead_valley"]
+
+
+def test_light_that_was_not_told_apart_calls_nobody_dead() -> None:
+    adata, truth = stained()
+    assert not dead_of(adata, compensated=False).any()
+    assert "was not compensated" in get_notes(adata)[0].text
+    # a file without a matrix: compensate can do nothing, and says so
+    adata, _ = stained()
+    compensate(adata)
+    assert not dead_of(adata, compensated=False).any()
+    assert [note.code for note in get_notes(adata)] == ["events.no_spillover", "events.no_dead_check"]
+    # metals do not need it, and neither does a dye that stands alone
+    for one in (stained(kind="mass")[0], stained()[0][:, :1].copy()):
+        assert dead_of(one, compensated=False)[truth].mean() > 0.97
 
 
 def test_a_dump_channel_is_not_a_stain_of_the_dead() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from cellprec import keys
 from cellprec.cytometry.cleaning.valley import find_valley
-from cellprec.notes import add_note
+from cellprec.notes import add_note, get_notes
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -63,8 +63,9 @@ def find_dead(adata: AnnData, *, rows: NDArray[np.intp], usable: NDArray[np.bool
 
     rows: the rows of the sample; usable: which of them are whole single cells, on which the valley is sought.
     Judged on compensated values where there are, as arcsinh. No cell is called dead, and a note says so, where no
-    channel stains the dead, where another marker shares it (a dump channel), where the distribution has no
-    valley at most half as high as its lower hill, or where the bright cells are less than five times brighter.
+    channel stains the dead, where another marker shares it (a dump channel), where its light was not told apart from
+    that of other dyes, where the distribution has no valley at most half as high as its lower hill, or where the
+    bright cells are less than five times brighter.
 
     >>> import anndata, pandas as pd
     >>> rng = np.random.default_rng(0)
@@ -85,6 +86,10 @@ def find_dead(adata: AnnData, *, rows: NDArray[np.intp], usable: NDArray[np.bool
         text = f"{', '.join(channels)} stains other cells than dead ones too: dead cells were not looked for"
         add_note(adata, "events.no_dead_check", text, sample=sample)
         return dead
+    if _uncompensated(adata, alone, sample=sample):
+        text = f"{', '.join(alone)} was not compensated, and other dyes shine into it: dead cells were not looked for"
+        add_note(adata, "events.no_dead_check", text, sample=sample)
+        return dead
     layer = adata.layers.get(keys.COMPENSATED, adata.X)
     flat = []
     for name in alone:
@@ -101,6 +106,16 @@ def find_dead(adata: AnnData, *, rows: NDArray[np.intp], usable: NDArray[np.bool
         text = f"cannot tell dead from live cells by {', '.join(flat)}: no clear valley, or one too near"
         add_note(adata, "events.no_dead_valley", text, sample=sample)
     return dead
+
+
+def _uncompensated(adata: AnnData, names: list[str], *, sample: str) -> bool:
+    """Whether a dye is judged among others that were never told apart; what came compensated is noted otherwise."""
+    kinds = adata.var[keys.KIND].astype(str)
+    if not (kinds[names] == "fluorescence").any() or (kinds == "fluorescence").sum() < 2:
+        return False
+    notes = {(note.code, note.sample) for note in get_notes(adata)}
+    never = keys.COMPENSATED not in adata.layers
+    return never or bool(notes & {("events.no_spillover", sample), ("events.no_spillover", "")})
 
 
 def _label(adata: AnnData, name: str) -> str:

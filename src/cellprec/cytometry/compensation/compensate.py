@@ -10,6 +10,7 @@ import pandas as pd
 from cellprec import keys
 from cellprec.cytometry.panel import find_channels, near_misses, sample_names
 from cellprec.errors import InputError, UsageError
+from cellprec.io.fcs.linear import require_linear
 from cellprec.notes import add_note
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def compensate(adata: AnnData, *, spillover: pd.DataFrame | None = None, mass: b
     >>> (adata.X.round(3) + 0).tolist()
     [[100.0, 0.0], [0.0, 50.0]]
     """
+    require_linear(adata, where=_where(adata))
     if keys.BEAD_FACTOR in adata.obs:
         what = "the events are normalized by beads already, and compensation starts from their raw values"
         raise UsageError(what, where=_where(adata), fix="call compensate before normalize_beads")

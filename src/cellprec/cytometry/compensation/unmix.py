@@ -16,6 +16,7 @@ from cellprec.cytometry.compensation.nnls import nonnegative_least_squares
 from cellprec.cytometry.compensation.spectra import AUTOFLUORESCENCE, is_autofluorescence, spectra_pairs
 from cellprec.cytometry.panel import sample_names
 from cellprec.errors import InputError, UsageError
+from cellprec.io.fcs.linear import require_linear
 from cellprec.notes import add_note
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ _FEW: Final = 200
 _BRIGHT: Final = 20.0
 _POOR: Final = 0.10
 _MANY: Final = 0.01
+# spectra that explain less than half the light of most bright events are those of other dyes
+_WRONG: Final = 0.5
 # share of its own noise that a detector must keep after the fit to tell how much that is
 _SPARE: Final = 0.05
 # floor of the noise of any detector, in parts of what is usual
@@ -80,7 +83,7 @@ def unmix(
     fits are notes.
 
     Raises InputError for detectors that the file lacks, for spectra that cannot be told apart, and for events that are
-    unmixed or compensated already; UsageError for an unknown method.
+    unmixed or compensated already, or mostly unexplained by the spectra; UsageError for an unknown method.
     Source: Novo, Grégori and Rajwa 2013, Cytometry A 83A:508.
 
     >>> import anndata, numpy as np, pandas as pd
@@ -96,6 +99,7 @@ def unmix(
         raise UsageError(f"there is no unmixing method {method!r}", fix=f"one of {', '.join(METHODS)}")
     if autofluorescence not in ("best", "all"):
         raise UsageError(f"autofluorescence cannot be {autofluorescence!r}", fix="best or all")
+    require_linear(adata, where=_where(adata))
     plan = _plan(adata, spectra=spectra, alternatives=autofluorescence == "best")
     noise = _learn_noise(plan) if method == "weighted" else None
     n = adata.n_obs
@@ -121,6 +125,11 @@ def unmix(
     }
     for note in spectra.attrs.get("notes", []):
         add_note(unmixed, note["code"], note["text"], count=note["count"], sample=note["sample"])
+    apart = [name for name in detector_names(adata) if name not in plan.detectors]
+    if apart:
+        some = ", ".join(apart[:5]) + (" ..." if len(apart) > 5 else "")
+        text = f"the spectra do not know {len(apart)} detectors of the file ({some}): their light was left out"
+        add_note(unmixed, "unmix.detectors", text, count=len(apart), sample=_sample(adata))
     saturated = int(is_saturated(adata, detectors=plan.detectors, values=plan.values).sum())
     if saturated:
         text = "events have a saturated detector: all their amounts are uncertain"
@@ -312,6 +321,13 @@ def _judge_fit(
         return
     dim = finite & (length <= np.quantile(length[finite], 0.1))
     bright = finite & (length > _BRIGHT * np.median(residual[dim]))
+    if bright.any() and np.median(relative[bright]) > _WRONG:
+        raise InputError(
+            f"the spectra leave {np.median(relative[bright]):.0%} of the light of bright events unexplained",
+            where=_where(unmixed),
+            why="they are the spectra of other dyes, or of another instrument or its settings",
+            fix="give the single-stained controls of this panel, measured on the same day",
+        )
     poor = int((bright & (relative > _POOR)).sum())
     if poor > _MANY * max(int(bright.sum()), 1):
         share = f"{poor / int(bright.sum()):.1%}"

@@ -102,8 +102,8 @@ def read_fcs(
     unique, else the channel; ``channel`` ($PnN), ``marker`` ($PnS), ``kind``, ``range`` ($PnR).
     varp["spillover"]: channels × channels, rows spill into columns, identity outside; only if the file has a matrix
     and all its channels were read. uns["fcs"]: ``version``, ``file``, ``keywords`` (JSON), ``scaled`` (whether X is
-    linear; False: as stored) and ``scaled_channels`` (JSON, the rows of var whose values are not the stored ones).
-    What was repaired or assumed is a note.
+    linear; False: as stored, and that differs) and ``scaled_channels`` (JSON, the rows of var whose values are not
+    the stored ones). What was repaired or assumed is a note.
 
     Raises InputError where there is no such file; FileFormatError where it is not FCS, is cut short, or contradicts
     itself in a way that arithmetic cannot settle; UsageError where a channel or row is not in it.
@@ -130,7 +130,7 @@ def read_fcs(
         "version": read.header.version,
         "file": file,
         "keywords": json.dumps(read.header.keywords, ensure_ascii=False),
-        "scaled": scale,
+        "scaled": scale or not read.differs,
         "scaled_channels": json.dumps(scaled, ensure_ascii=False),
     }
     for note in read.notes:
@@ -170,6 +170,7 @@ class _Read:
     rows: Rows
     columns: list[int]
     scaled: list[bool]
+    differs: bool
     spillover: Spillover | None
     notes: tuple[Note, ...]
 
@@ -200,8 +201,9 @@ def _read(
     if not_finite:
         text = f"{not_finite:,} values are not finite (NaN or infinite): they were kept."
         notes.append(Note("fcs.not_finite", text, not_finite))
-    scaled = [scale and is_scaled(layout.parameters[column]) for column in columns]
-    return _Read(header, values, wanted, columns, scaled, spillover, (*header.notes, *notes))
+    differs = [is_scaled(layout.parameters[column]) for column in columns]
+    scaled = [scale and one for one in differs]
+    return _Read(header, values, wanted, columns, scaled, any(differs), spillover, (*header.notes, *notes))
 
 
 def _open(source: FcsSource, dataset: int) -> tuple[FcsHeader, Layout]:

@@ -188,6 +188,8 @@ def number(value: str | None) -> float | None:
 def _segments(source: FcsSource) -> tuple[Segments, list[Note]]:
     header = source.read(0, HEADER_BYTES)
     match = re.match(rb"FCS(\d\.\d)", header)
+    if not header:
+        raise source.error("the file is empty", fix="Copy the file again from the cytometer.")
     if match is None:
         raise source.error(
             "this is not an FCS file: it does not start with FCS and a version",

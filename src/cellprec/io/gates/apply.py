@@ -13,6 +13,7 @@ from lxml import etree  # type: ignore[import-untyped]
 from cellprec import keys
 from cellprec.errors import FileFormatError, InputError
 from cellprec.io.export import unique_names
+from cellprec.io.fcs.linear import require_linear
 from cellprec.io.gates.columns import Compensation, file_matrix, gating_ml_matrices
 from cellprec.io.gates.counts import compare_counts
 from cellprec.io.gates.floreada import floreada_document, floreada_samples, is_floreada
@@ -38,11 +39,13 @@ def apply_gates(
     """Say of every event in which gates it lies, as FlowJo or another program drew them.
 
     adata: events × channels with linear, uncompensated values, as ``read_fcs`` gives them (``layers["raw"]`` is taken
-    where it is there, else X); compensation and transformation are those of the gate file. gates: a FlowJo 10
-    workspace (.wsp), a Gating-ML 2 file or a Floreada workspace (.xml). sample_name: the name of the sample in the
-    file; by default it is found by the name of the file, $FIL, the sample id, then by GUID, tube name, or event count
-    with date and times. A workspace with one sample needs no name. check_counts: refuse where a gate holds far from
-    the number of events that FlowJo stored for it; without it that is only a note.
+    where it is there, else X); compensation and transformation are those of the gate file. Gates on unmixed events are
+    applied to the amounts of the dyes: there a ``Comp-`` name means the dye itself, unless the gate file holds a
+    matrix over the dyes. gates: a FlowJo 10 workspace (.wsp), a Gating-ML 2 file or a Floreada workspace (.xml).
+    sample_name: the name of the sample in the file; by default it is found by the name of the file, $FIL, the sample
+    id, then by GUID, tube name, or event count with date and times. A workspace with one sample of as many events
+    needs no name. check_counts: refuse where a gate holds far from the number of events that FlowJo stored for it;
+    without it that is only a note.
 
     Writes obsm["gates"]: events × gates, bool. uns["gates"]: ``name``, ``path`` ("Lymphocytes > Singlets"), ``parent``
     (its path, "" at the top), ``count`` and ``stored`` (what FlowJo counted, -1 where it does not say), one of each
@@ -52,7 +55,8 @@ def apply_gates(
 
     Raises InputError where the file is missing or cannot be evaluated (a curly quadrant, a derived parameter, an
     undocumented scale: named), where no sample of the file or more than one answers, where a gate needs a channel or a
-    compensation that is not there, and where the events were compensated or transformed and the raw ones are gone.
+    compensation that is not there, and where the events were compensated or transformed and the raw ones are gone;
+    UsageError where they are as stored (``read_fcs`` with ``scale=False``) and not linear.
 
     FlowJo draws polygons and ellipses on a grid, so that its counts differ from the exact ones by the events at an
     edge; rectangles agree. Sources: Spidlen et al. 2015 (Gating-ML 2.0, doi:10.1002/cyto.a.22690); FlowKit, White et
@@ -161,13 +165,19 @@ def _held(adata: AnnData) -> dict[str, list[str]]:
 
 
 def _linear(adata: AnnData) -> Any:
-    """Return the values as the instrument gave them, or refuse."""
-    changed = keys.COMPENSATED in adata.layers or keys.TRANSFORM in adata.var
-    if changed and keys.RAW not in adata.layers:
+    """Return the values as the instrument (or the unmixing) gave them, or refuse."""
+    require_linear(adata, where=_sample_id(adata))
+    if keys.RAW in adata.layers:
+        return adata.layers[keys.RAW]
+    is_transformed, is_compensated = keys.TRANSFORM in adata.var, keys.COMPENSATED in adata.layers
+    if keys.UNMIXING in adata.uns and (is_compensated or not is_transformed):
+        # the amounts of the dyes stand in for what was read; the transform leaves them in the layer
+        return adata.layers[keys.COMPENSATED] if is_transformed else adata.X
+    if is_transformed or is_compensated:
         why = "the gate file brings its own compensation and scales; they would be applied twice"
         fix = 'Keep the values as read in layers["raw"], or apply the gates before compensating and transforming.'
         raise InputError("the events are no longer as they were read", where=_sample_id(adata), why=why, fix=fix)
-    return adata.layers.get(keys.RAW, adata.X)
+    return adata.X
 
 
 def _parse(gates: Path) -> Any:
@@ -256,9 +266,10 @@ def _tell_compensation(adata: AnnData, used: Sequence[Compensation], labels: Seq
             there[np.ix_(rows, columns)] = matrix.matrix
             worst = max(worst, float(np.abs(there - own).max()))
     if worst > _SAME:
+        other = "that of the FCS file" if keys.SPILLOVER in adata.varp else "no compensation"
         text = (
             f"The gates were drawn on events compensated by {adata.uns[keys.GATES_COMPENSATION]['name']}, a matrix of "
-            f"the gate file; it differs from that of the FCS file by up to {worst:.3g}."
+            f"the gate file; it differs from {other} by up to {worst:.3g}."
         )
         add_note(adata, "gates.other_compensation", text, sample=_sample_id(adata))
 

@@ -118,11 +118,13 @@ def find_dimensions(
     matrices: Sequence[Compensation],
     derived: Sequence[str],
     gates: Path,
+    unmixed_from: Sequence[str] | None = None,
 ) -> dict[str, Found]:
     """Tell for every dimension of the gates which channel or which compensated dye it is.
 
     The name of a channel as it stands means that channel as stored; the prefix and suffix of a matrix mean the
     compensated dye. labels: the channels of the file ("/" is "_" in FlowJo). derived: parameters that FlowJo computed.
+    unmixed_from: of unmixed events the detectors they had; without a matrix the prefix then means the dye itself.
 
     Raises InputError where a dimension is neither, is a derived parameter, or where a matrix is missing or doubled.
     """
@@ -144,6 +146,8 @@ def find_dimensions(
         elif rows:
             what = f"several compensation matrices of the workspace make {name!r}: {', '.join(m.name for m, _ in rows)}"
             raise InputError(what, where=gates, fix="Leave one matrix on the sample and save the workspace again.")
+        elif name.startswith(PREFIX) and name[len(PREFIX) :] in place and unmixed_from is not None and not matrices:
+            found[name] = Found(place[name[len(PREFIX) :]])
         elif name.startswith(PREFIX) and name[len(PREFIX) :] in place:
             raise InputError(
                 f"a gate is drawn on compensated values ({name}), and no compensation matrix makes them",
@@ -153,6 +157,14 @@ def find_dimensions(
             )
         else:
             lacking.append(name)
+    detectors = [name for name in dict.fromkeys(lacking) if name.removeprefix(PREFIX) in (unmixed_from or ())]
+    if detectors:
+        raise InputError(
+            f"the gates need detectors that were unmixed: {', '.join(detectors[:5])}",
+            where=gates,
+            why=f"the events hold the amounts of the dyes: {', '.join(labels)}",
+            fix="Apply the gates to the events as read, before unmixing, or draw them on unmixed events.",
+        )
     if lacking:
         raise missing_channels(lacking, gates=gates, channels=labels)
     return found

@@ -10,7 +10,10 @@ from lxml import etree  # type: ignore[import-untyped]
 
 from cellprec import keys
 from cellprec.errors import InputError
+from cellprec.io.fcs.layout import LARGEST_FACTOR
+from cellprec.io.fcs.text import number, whole
 from cellprec.io.gates.columns import (
+    PREFIX,
     Compensation,
     Found,
     columns_of,
@@ -69,7 +72,8 @@ def workspace_samples(root: Any, *, gates: Path) -> list[tuple[Candidate, Any]]:
         words = {word.get("name", ""): word.get("value", "") for word in sample.iterfind("{*}Keywords/{*}Keyword")}
         data = sample.find("{*}DataSet")
         uri = data.get("uri", "") if data is not None else ""
-        found.append((Candidate(node.get("name", ""), uri, words), sample))
+        count = whole(node.get("count"))
+        found.append((Candidate(node.get("name", ""), uri, words, -1 if count is None else count), sample))
     return found
 
 
@@ -89,7 +93,11 @@ def gate_by_workspace(
     names = list(dict.fromkeys(name for population in shapes for name in _dimensions(population.shape)))
     matrices = _matrices(adata, root, sample, names, labels, gates)
     derived = [d.get("name", "") for d in sample.iterfind(".//{*}DerivedParameter")]
-    found = find_dimensions(names, labels=labels, matrices=matrices, derived=derived, gates=gates)
+    dyes = _unmixed_from(adata)
+    found = find_dimensions(names, labels=labels, matrices=matrices, derived=derived, gates=gates, unmixed_from=dyes)
+    if any(name not in labels and where.channel >= 0 and name.startswith(PREFIX) for name, where in found.items()):
+        text = "The workspace holds no compensation matrix for this sample: its Comp- names were taken for the dyes."
+        add_note(adata, "gates.matrix_assumed", text, sample=_sample_id(adata))
     scales = _scales(sample)
     clock = _clock(adata, scales, found)
     columns = columns_of(values, found, labels=labels, scale=clock)
@@ -152,6 +160,10 @@ def _matrices(
     shared = root.find("{*}Matrices")
     held = read_matrices(shared, gates=gates) if shared is not None else []
     fitting = [matrix for matrix in held if any(matrix.row_of(name) is not None for name in names)]
+    if _unmixed_from(adata) is not None:
+        # a workspace with the raw files beside the unmixed ones holds the matrix that unmixed them
+        known = {*labels, *(label.replace("/", "_") for label in labels)}
+        fitting = [matrix for matrix in fitting if known.issuperset(matrix.detectors)]
     if len(fitting) == 1:
         told = "The workspace names no compensation for this sample: its only matrix that fits was taken"
         text = f"{told} ({fitting[0].name})."
@@ -163,6 +175,13 @@ def _matrices(
         add_note(adata, "gates.matrix_assumed", text, sample=_sample_id(adata))
         return [stored]
     return []
+
+
+def _unmixed_from(adata: AnnData) -> list[str] | None:
+    """Return the detectors that were unmixed; None where the events are as the instrument gave them."""
+    if keys.UNMIXING not in adata.uns:
+        return None
+    return [str(name) for name in adata.uns[keys.UNMIXING].get("detectors", ())]
 
 
 def _scales(sample: Any) -> dict[str, Any]:
@@ -179,7 +198,9 @@ def _clock(adata: AnnData, scales: Mapping[str, Any], found: Mapping[str, Found]
     """Return what makes our seconds those of FlowJo, which divides the length of the run by the ticks."""
     if keys.KIND not in adata.var:
         return {}
-    step = float(file_keywords(adata).get("$TIMESTEP", "") or 1)
+    stored = number(file_keywords(adata).get("$TIMESTEP"))
+    # the reader left the clock in ticks where it could not believe the step
+    step = stored if stored is not None and 1 / LARGEST_FACTOR <= stored <= LARGEST_FACTOR else 1.0
     clock = {}
     for name, where in found.items():
         gain = scales[name].get("gain") if name in scales else None
@@ -201,8 +222,8 @@ def _draw(
     strategy = read_flat_workspace(document, gates=gates)
     place = {f"d{i}": name for i, name in enumerate(used)}
     drawn = {}
-    for number, population in enumerate(shapes):
-        drawn[id(population)] = draw(strategy, f"g{number}", lambda column: columns[place[column]], gates=gates)
+    for i, population in enumerate(shapes):
+        drawn[id(population)] = draw(strategy, f"g{i}", lambda column: columns[place[column]], gates=gates)
     return drawn
 
 

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from cellprec import keys
 from cellprec.errors import InputError
+from cellprec.io.fcs.text import whole
 from cellprec.notes import add_note
 
 if TYPE_CHECKING:
@@ -26,16 +27,22 @@ _LISTED = 10
 
 @dataclass(frozen=True)
 class Candidate:
-    """One sample of a gate file: its name there, the file it was drawn on, its stored keywords."""
+    """One sample of a gate file: its name there, the file it was drawn on, its stored keywords and event count."""
 
     name: str
     file: str = ""
     keywords: Mapping[str, str] = field(default_factory=dict)
+    count: int = -1
 
     @property
     def aliases(self) -> tuple[str, ...]:
         """What the sample may be called beside its name."""
         return tuple(alias for alias in (self.file, self.keywords.get("$FIL", "")) if alias.strip())
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """How many events the sample has, where the gate file says so: as counted there, and by $TOT."""
+        return tuple(n for n in (self.count, whole(self.keywords.get("$TOT"))) if n is not None and n > 0)
 
 
 def match_sample(
@@ -48,9 +55,9 @@ def match_sample(
 
     The name of the file, $FIL and the sample id are tried first (exactly, then without folder, ending and case), then
     the GUID, then the tube name, then event count, date and times together. A sample found by a keyword alone is a
-    note; so is the only sample of a file that answers to nothing.
+    note; so is the only sample of a file that answers to nothing, if it has as many events or does not say.
 
-    Raises InputError where no sample or more than one answers.
+    Raises InputError where no sample or more than one answers, and where the only one has another number of events.
     """
     stored = file_keywords(adata)
     named = [sample_name] if sample_name else [str(adata.uns.get("fcs", {}).get("file", "")), stored.get("$FIL", "")]
@@ -70,7 +77,7 @@ def match_sample(
                 fix="Name the one that is meant, or give the samples different names and save the file again.",
             )
     if not sample_name:
-        found = _by_keyword(adata, stored, candidates) or _only(adata, stored, candidates, sought)
+        found = _by_keyword(adata, stored, candidates) or _only(adata, stored, candidates, sought, gates)
         if found is not None:
             return found
     there = ", ".join(sorted(c.name for c in candidates)[:_LISTED]) + (" ..." if len(candidates) > _LISTED else "")
@@ -128,11 +135,21 @@ def _by_keyword(adata: AnnData, stored: Mapping[str, str], candidates: Sequence[
 
 
 def _only(
-    adata: AnnData, stored: Mapping[str, str], candidates: Sequence[Candidate], sought: Sequence[str]
+    adata: AnnData, stored: Mapping[str, str], candidates: Sequence[Candidate], sought: Sequence[str], gates: Path
 ) -> Candidate | None:
     if len(candidates) != 1:
         return None
     only = candidates[0]
+    # of a file that was read in part, or cleaned since, $TOT is what FlowJo saw
+    ours = {adata.n_obs, whole(stored.get("$TOT"))}
+    if only.counts and ours.isdisjoint(only.counts):
+        here = sought[0] if sought else "this sample"
+        raise InputError(
+            f"the only sample of the workspace, {only.name!r}, is not {here!r}",
+            where=gates,
+            why=f"no name agrees, and {only.name!r} has {only.counts[0]:,} events, {here!r} has {adata.n_obs:,}",
+            fix="Give the workspace of this file, or the name of the sample as the workspace spells it.",
+        )
     other = next((only.keywords[name] for name in _IDENTITY if only.keywords.get(name, "").strip()), "")
     mine = any(stored.get(name, "").strip() for name in _IDENTITY)
     drawn = f" Its gates were drawn on another acquisition (GUID {other})." if other and mine else ""

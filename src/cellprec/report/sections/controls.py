@@ -48,7 +48,7 @@ def draw_controls(parts: Parts, run: RunFolder) -> None:
         off = errors[errors["verdict"].isin(["over", "under"])]
         parts.alerts += _off(off)
         ordered = errors.reindex(errors["error"].abs().sort_values(ascending=False, kind="stable").index)
-        caption = "The controls after compensation, the largest error first"
+        caption = "The controls after compensation with their own matrix, the largest error first"
         parts.tables.append(
             make_table(ordered, columns=_ERRORS, caption=caption, source="tables/compensation.errors.csv")
         )
