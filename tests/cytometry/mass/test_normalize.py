@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellprec.cytometry.mass.beads import rolling_median
+from cellprec.cytometry.mass.beads import find_beads, rolling_median
 from cellprec.cytometry.mass.masses import channel_masses
 from cellprec.cytometry.mass.normalize import normalize_beads
 from cellprec.errors import StudyError, UsageError
@@ -315,6 +315,55 @@ def test_masses_are_read_from_names(channel: str, mass: int | None) -> None:
     adata = anndata.AnnData(shape=(0, 1), var=pd.DataFrame({"channel": [channel]}, index=["a"]))
     found = channel_masses(adata).iloc[0]
     assert found == mass if mass else np.isnan(found)
+
+
+def plain(gain: float = 1.0, *, proportions: tuple[float, ...] = (1, 1, 1, 1, 1)) -> anndata.AnnData:
+    """300 cells and 100 beads without drift."""
+    names = ["Ce140Di", "Eu151Di", "Eu153Di", "Ho165Di", "Lu175Di", "Ir191Di"]
+    rng = np.random.default_rng(0)
+    cells, beads = rng.gamma(1, 20, (300, 6)), rng.normal(1000, 30, (100, 6)) * np.array([*proportions, 1])
+    cells[:, 5], beads[:, 5] = 300, 1
+    var = pd.DataFrame({"channel": names, "kind": "mass"}, index=names)
+    return anndata.AnnData((np.vstack([cells, beads]) * gain).astype("float32"), var=var)
+
+
+def test_the_baseline_is_the_geometric_mean_of_the_runs_not_the_run_in_the_middle() -> None:
+    table = normalize_beads({"a": plain(1.0), "b": plain(1.0), "c": plain(8.0)})
+    before = table.pivot(index="channel", columns="run", values="before")
+    baseline = table.groupby("channel")["baseline"].first()
+    np.testing.assert_allclose(baseline, np.exp(np.log(before).mean(axis=1)), rtol=0.01)
+    np.testing.assert_allclose(table["after"], table["baseline"], rtol=0.01)
+
+
+def test_one_factor_is_the_slope_through_the_origin() -> None:
+    run = plain(proportions=(3, 1, 1, 1, 1))
+    wanted = pd.Series(1000.0, index=run.var_names[:5])
+    table = normalize_beads({"a": run}, by_mass="never", baseline=wanted)
+    seen = table["before"].to_numpy()
+    # bright channels weigh more than in a ratio of sums, which would be 0.71
+    expected = (seen * 1000).sum() / (seen**2).sum()
+    assert expected == pytest.approx(7 / 13, rel=0.01)
+    np.testing.assert_allclose(run.obs["bead_factor"], expected, rtol=0.03)
+
+
+def test_cells_dark_in_one_of_two_dna_channels_are_no_candidates() -> None:
+    rng = np.random.default_rng(0)
+    # more and more alike in the bead channels than the beads are
+    cells, beads = rng.normal(300, 3, (2000, 5)), rng.normal(1000, 50, (100, 5))
+    dna = np.column_stack([np.r_[rng.normal(400, 40, 2000), rng.gamma(1, 1, 100)], np.zeros(2100)])
+    found = find_beads(np.vstack([cells, beads]), dna=dna, position=rng.permutation(2100))
+    assert not found.holding[:2000].any()
+    assert found.alone[2000:].mean() > 0.95
+
+
+def test_an_event_holds_a_bead_from_half_its_brightness_on() -> None:
+    rng = np.random.default_rng(0)
+    signal = np.vstack([rng.normal(1000, 30, (100, 5)), np.full((5, 5), 600.0), np.full((5, 5), 400.0)])
+    signal[-6, 2] = 400  # all metals of a bead or none
+    dna = np.r_[np.ones(100), np.full(10, 500.0)][:, None]
+    found = find_beads(signal, dna=dna, position=rng.permutation(110))
+    assert found.holding.tolist() == [True] * 104 + [False] * 6
+    assert not found.alone[100:].any()
 
 
 @pytest.mark.real
