@@ -212,6 +212,19 @@ def test_beads_are_left_out_and_dropped_events_do_not_weigh() -> None:
     assert debarcode_table(pool.adata)["events"].sum() == (keep[100:]).sum()
 
 
+def test_dropped_events_weigh_in_nothing_that_is_said_of_the_others() -> None:
+    pool, key = Pool(scheme(samples=4), events=200, doublets=0.2), scheme(samples=4)
+    keep = np.arange(pool.adata.n_obs) % 4 != 0
+    pool.adata.X[~keep] *= 20
+    pool.adata.obs["keep"] = keep
+    alone = pool.adata[keep].copy()
+    debarcode(pool.adata, key=key)
+    debarcode(alone, key=key)
+    columns = ["bc_separation", "bc_distance", "debarcoded_sample", "bc_reason"]
+    pd.testing.assert_frame_equal(pool.adata.obs.loc[keep, columns], alone.obs[columns])
+    pd.testing.assert_frame_equal(debarcode_table(pool.adata), debarcode_table(alone))
+
+
 def test_neither_the_order_of_events_nor_that_of_the_key_matters() -> None:
     pool, key = Pool(scheme(samples=12), doublets=0.3), scheme(samples=12)
     order = np.random.default_rng(1).permutation(pool.adata.n_obs)
