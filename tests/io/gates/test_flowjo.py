@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from tests.io.gates.workspace_maker import (
@@ -233,6 +235,29 @@ def test_time_gates_count_seconds_as_flowjo_does(gated, values):
     )["t"]
     seconds = np.arange(4000) * 0.015
     np.testing.assert_array_equal(got, (seconds >= 15) & (seconds < 45))
+
+
+@pytest.mark.parametrize(("channel", "step"), [("Time", b"4"), ("Time", b"0"), ("HDR-T", b"4")])
+def test_time_gates_undo_the_step_that_brought_the_clock_to_seconds(tmp_path, channel, step):
+    # the clock of the file counts 0, 1, 2 ...; FlowJo makes 15 ms of each tick
+    ticks = np.arange(4000, dtype=np.float32)
+    path = write_fcs(tmp_path / "t.fcs", ticks[:, None], channels=[channel], keywords={"$TIMESTEP": "1"})
+    head, word, tail = path.read_bytes().partition(b"$TIMESTEP")
+    if word:
+        assert tail[1:2] == b"1"
+        path.write_bytes(head + word + tail[:1] + step + tail[2:])
+    adata = read_fcs(path)
+    if not word:
+        held = json.loads(adata.uns["fcs"]["keywords"]) | {"$TIMESTEP": step.decode()}
+        adata.uns["fcs"]["keywords"] = json.dumps(held)
+    seconds = 4 if (channel, step) == ("Time", b"4") else 1
+    np.testing.assert_array_equal(np.asarray(adata.X)[:, 0], ticks * seconds)
+    axis = 'linear transforms:minRange="0" transforms:maxRange="60" gain="0.015"'
+    gate = population("t", rectangle(dimension(channel, 15.005, 45.005)))
+    workspace_file = tmp_path / "w.wsp"
+    workspace_file.write_text(workspace(sample(gate, name="t.fcs", scales=scale(channel, axis))))
+    apply_gates(adata, gates=workspace_file)
+    np.testing.assert_array_equal(adata.obsm["gates"][:, 0], (ticks > 1000) & (ticks <= 3000))
 
 
 def test_two_axes_of_one_channel(gated, values):

@@ -108,3 +108,47 @@ class TestSample:
         apply_gates(events, gates=path)
         assert events.obsm["gates"].shape == (4000, 1)
         assert get_notes(events) == []
+
+
+class TestOnlySample:
+    GATE = population("p", rectangle(dimension("FSC-A", 1000)))
+
+    def apply(self, events, tmp_path, **parts) -> list[str]:
+        path: Path = tmp_path / "w.wsp"
+        path.write_text(workspace(sample(self.GATE, name="B.fcs", **parts)))
+        apply_gates(events, gates=path)
+        return [note.code for note in get_notes(events)]
+
+    @pytest.mark.parametrize(
+        "parts", [{"count": 9000}, {"words": {"$TOT": "9000"}}, {"count": 9000, "words": {"$TOT": " 9001 "}}]
+    )
+    def test_with_another_number_of_events_is_refused(self, events, tmp_path, parts):
+        with pytest.raises(InputError, match=r"'B\.fcs', is not 'tube\.fcs'") as caught:
+            self.apply(events, tmp_path, **parts)
+        assert "'B.fcs' has 9,000 events, 'tube.fcs' has 4,000" in caught.value.why
+        assert str(caught.value.where).endswith("w.wsp")
+        assert "name of the sample" in caught.value.fix
+        assert "gates" not in events.obsm
+        assert get_notes(events) == []
+
+    @pytest.mark.parametrize(
+        "parts",
+        [
+            {},
+            {"count": 4000},
+            {"words": {"$TOT": "4000"}},
+            {"count": 0, "words": {"$TOT": "4000"}},
+            {"count": 3990, "words": {"$TOT": "4000"}},
+        ],
+    )
+    def test_with_as_many_or_without_a_count_is_taken_and_noted(self, events, tmp_path, parts):
+        assert self.apply(events, tmp_path, **parts) == ["gates.only_sample"]
+
+    def test_a_part_of_the_events_has_the_count_of_the_file(self, events, tmp_path):
+        assert self.apply(events[:100].copy(), tmp_path, count=4000) == ["gates.only_sample"]
+
+    def test_a_name_that_was_given_is_believed(self, events, tmp_path):
+        path: Path = tmp_path / "w.wsp"
+        path.write_text(workspace(sample(self.GATE, name="B.fcs", count=9000)))
+        apply_gates(events, gates=path, sample_name="B.fcs")
+        np.testing.assert_array_equal(events.obsm["gates"][:, 0], np.asarray(events.X)[:, 0] >= 1000)

@@ -57,18 +57,26 @@ def boolean(kind: str, name: str, *operands: str, children: str = "") -> str:
     )
 
 
-def matrix(values: np.ndarray = SPILL, *, name: str = "M", prefix: str = "Comp-", extra: str = "") -> str:
-    rows = "".join(
+def matrix(
+    values: np.ndarray = SPILL,
+    *,
+    name: str = "M",
+    prefix: str = "Comp-",
+    extra: str = "",
+    rows: tuple[str, ...] = ("FITC-A", "PE-A"),
+    columns: tuple[str, ...] = ("FITC-A", "PE-A"),
+) -> str:
+    cells = "".join(
         f'<transforms:spillover data-type:parameter="{row}">'
         + "".join(
             f'<transforms:coefficient data-type:parameter="{column}" transforms:value="{value}"/>'
-            for column, value in zip(("FITC-A", "PE-A"), line, strict=True)
+            for column, value in zip(columns, line, strict=True)
         )
         + "</transforms:spillover>"
-        for row, line in zip(("FITC-A", "PE-A"), values, strict=False)
+        for row, line in zip(rows, values, strict=False)
     )
     tag = "transforms:spilloverMatrix"
-    return f'<{tag} name="{name}" prefix="{prefix}" suffix="" {extra}>{rows}</{tag}>'
+    return f'<{tag} name="{name}" prefix="{prefix}" suffix="" {extra}>{cells}</{tag}>'
 
 
 def scale(name: str, kind: str = 'linear transforms:minRange="0" transforms:maxRange="262144" gain="1"') -> str:

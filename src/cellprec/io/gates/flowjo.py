@@ -95,7 +95,8 @@ def gate_by_workspace(
     derived = [d.get("name", "") for d in sample.iterfind(".//{*}DerivedParameter")]
     dyes = _unmixed_from(adata)
     found = find_dimensions(names, labels=labels, matrices=matrices, derived=derived, gates=gates, unmixed_from=dyes)
-    if any(name not in labels and where.channel >= 0 and name.startswith(PREFIX) for name, where in found.items()):
+    plain = [labels[where.channel] for name, where in found.items() if where.channel >= 0 and name.startswith(PREFIX)]
+    if dyes is not None and not all(label.startswith(PREFIX) for label in plain):
         text = "The workspace holds no compensation matrix for this sample: its Comp- names were taken for the dyes."
         add_note(adata, "gates.matrix_assumed", text, sample=_sample_id(adata))
     scales = _scales(sample)
@@ -205,7 +206,9 @@ def _clock(adata: AnnData, scales: Mapping[str, Any], found: Mapping[str, Found]
     for name, where in found.items():
         gain = scales[name].get("gain") if name in scales else None
         if gain and where.channel >= 0 and str(adata.var[keys.KIND].iloc[where.channel]) == "time":
-            clock[name] = float(gain) / step
+            # of the clocks of a file the reader brings only the one called Time to seconds
+            is_seconds = str(adata.var[keys.CHANNEL].iloc[where.channel]).lower() == "time"
+            clock[name] = float(gain) / (step if is_seconds else 1.0)
     return clock
 
 
