@@ -12,7 +12,7 @@ import pytest
 
 from cellprec.cytometry.cleaning.acquisition import acquisition_table, find_anomalies
 from cellprec.cytometry.cleaning.clean import clean
-from cellprec.cytometry.cleaning.clock import read_clock
+from cellprec.cytometry.cleaning.clock import Clock, read_clock
 from cellprec.cytometry.cleaning.stretches import find_stretches
 from cellprec.io.fcs import read_fcs
 from cellprec.notes import get_notes
@@ -205,6 +205,49 @@ def test_a_run_that_starts_in_the_middle_of_a_tick_has_no_clog_there() -> None:
     gaps = np.diff(clock.time)
     assert gaps.max() < 2 * np.median(gaps)
     assert clock.time[0] > 0.8
+
+
+def steady(*, n: int = 20_000, signal: np.ndarray | None = None, gaps: np.ndarray | None = None) -> anndata.AnnData:
+    """One stained channel and a clock, nothing else going on."""
+    rng = np.random.default_rng(0)
+    light = rng.normal(500, 50, n) + (0 if signal is None else signal)
+    time = np.cumsum(rng.exponential(1, n) * (1 if gaps is None else gaps))
+    var = pd.DataFrame({"kind": ["time", "fluorescence"]}, index=["Time", "CD3"])
+    return anndata.AnnData(np.column_stack([time, light]).astype("float32"), var=var)
+
+
+@pytest.mark.parametrize(("effect", "matters"), [(0.1, False), (0.4, True)])
+def test_a_shift_counts_from_a_small_effect_on_however_sure_it_is(effect: float, matters: bool) -> None:
+    shift = np.zeros(20_000)
+    shift[4_000:10_000] = effect * 50
+    events = find_anomalies(steady(signal=shift)).events
+    assert events[4_000:10_000].mean() > 0.9 if matters else not events.any()
+
+
+@pytest.mark.parametrize(("times", "matters"), [(1.6, False), (3.0, True)])
+def test_a_rate_counts_from_twice_the_usual_on(times: float, matters: bool) -> None:
+    gaps = np.ones(20_000)
+    gaps[5_000:6_000] /= times
+    events = find_anomalies(steady(gaps=gaps)).events
+    assert events[5_000:6_000].mean() > 0.9 if matters else not events.any()
+
+
+def read(time: np.ndarray) -> Clock:
+    values = time.astype("float32")[:, None]
+    return read_clock(anndata.AnnData(values, var=pd.DataFrame({"kind": ["time"]}, index=["Time"])), values=values)
+
+
+def test_a_pause_is_cut_out_of_the_time_that_rates_are_told_by_and_stays_in_what_is_shown() -> None:
+    clock = read(np.arange(1_000) + np.where(np.arange(1_000) >= 400, 10_000.0, 0.0))
+    assert clock.notes[0][::2] == ("events.pause", 1)
+    assert np.diff(clock.time).max() < 3
+    assert np.ptp(clock.shown) == 10_999
+
+
+def test_the_events_of_a_tick_are_spread_evenly_over_it() -> None:
+    clock = read(np.repeat(np.arange(50), 20))
+    np.testing.assert_allclose(np.diff(clock.time), 0.05)
+    assert clock.time[0] == pytest.approx(0.025)
 
 
 def test_samples_are_judged_apart_and_few_events_not_at_all() -> None:
