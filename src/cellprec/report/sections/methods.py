@@ -9,6 +9,7 @@ import pandas as pd
 
 from cellprec.report.section import Section
 from cellprec.report.sections import happened
+from cellprec.report.sections.methods_cytometry import describe_cytometry
 from cellprec.report.sections.references import REFERENCES
 from cellprec.report.table import Column, make_table
 
@@ -83,88 +84,6 @@ def write(run: RunFolder, study: Study) -> list[str]:
     return written
 
 
-def _cytometry(settings: Mapping[str, Used], run: RunFolder, study: Study) -> list[str]:  # noqa: ARG001
-    events, joint = settings.get("events"), settings.get("cytometry")
-    said = []
-    if events is not None:
-        said.append(_compensated(run, events, settings.get("compensation")))
-        dropped = [text + _but(run, *codes) for name, text, *codes in _SET_ASIDE if events.get(name)]
-        said.append(f"Set aside were {_and(dropped)}." if dropped else "No events were set aside.")
-    gates = run.table("cytometry.gates")
-    if gates is not None and len(gates):
-        said.append(
-            f"Gates were placed by the data as the template {events['template']} says."
-            if events and events.get("template")
-            else "Manual gates were evaluated with FlowKit (White et al. 2021)."
-        )
-    if joint is not None:
-        cofactor = joint.get("cofactor")
-        scale = _SCALES[joint.get("scale") or "logicle"]
-        said.append(
-            f"Intensities were transformed by the inverse hyperbolic sine with a cofactor of {cofactor}."
-            if cofactor
-            else f"Fluorescence was transformed by {scale}, estimated over the whole study, mass channels by the "
-            "inverse hyperbolic sine (cofactor 5)."
-        )
-        n_clusters = f" {joint['n_clusters']}" if joint.get("n_clusters") else ""
-        said.append(
-            f"Events of all samples were grouped into{n_clusters} clusters in two levels, many prototypes joined by "
-            "agglomeration, in the manner of FlowSOM (Van Gassen et al. 2015). "
-            + (
-                "Events were named after the gated population they lie in, the innermost gate first."
-                if happened.named_by_gates(run)
-                else "Clusters were named by the signs of their markers"
-                + (f" in {joint['populations']}." if joint.get("populations") else " in the built-in table.")
-            )
-        )
-        said.append("Maps were made by UMAP (McInnes et al. 2018) of a random part of the events.")
-    return said
-
-
-_SCALES: Final = {
-    "logicle": "the logicle scale (Parks et al. 2006; Moore and Parks 2012) with parameters",
-    "biexponential": "FlowJo's biexponential scale with parameters",
-    "arcsinh": "the inverse hyperbolic sine with cofactors that stabilize the variance (Azad et al. 2016)",
-}
-# setting of the step events, what it sets aside, and the notes of a sample where that could not be judged
-_SET_ASIDE: Final[tuple[tuple[str, ...], ...]] = (
-    ("margins", "events at the edge of a detector's range", "events.no_range"),
-    (
-        "acquisition",
-        "events measured while rate or signal was disturbed (as in PeacoQC, Emmaneel et al. 2022)",
-        "events.no_acquisition_check",
-    ),
-    (
-        "doublets",
-        "doublets (by area against height or width of forward scatter, or by DNA content), debris, calibration beads",
-        "events.no_doublet_check",
-    ),
-    ("dead", "dead cells (above the valley of a viability stain)", "events.no_dead_check", "events.no_dead_valley"),
-)
-
-
-def _compensated(run: RunFolder, events: Used, controls: Used | None) -> str:
-    """Say how dyes were told apart: by whose matrix, or by unmixing."""
-    if events.get("spillover"):
-        return "Cytometry events were compensated with a spillover matrix given by the user."
-    if controls is not None and controls.get("spectral"):
-        how = {"ols": "ordinary", "weighted": "weighted", "nnls": "non-negative"}[str(controls.get("unmixing"))]
-        text = f"Spectral events were unmixed by {how} least squares (Novo et al. 2013)"
-        return f"{text} with the spectra of the study's single-stained controls."
-    if controls is not None:
-        text = "Cytometry events were compensated with a spillover matrix estimated from the study's single-stained"
-        return f"{text} controls (Bagwell and Adams 1993; Roca et al. 2021)."
-    total = happened.read(run, step="events")
-    lacking = len(happened.samples_noted(run, "events.no_spillover", "events.identity_spillover"))
-    where = happened.of(total - lacking, total) if lacking and total else ""
-    text = "Cytometry events were compensated with the spillover matrix stored in each file"
-    return f"{text} {where or 'where there was one'}."
-
-
-def _and(parts: list[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{'; '.join(parts[:-1])}; and {parts[-1]}"
-
-
 def _rna(settings: Mapping[str, Used], run: RunFolder, study: Study) -> list[str]:  # noqa: ARG001
     cells, joint = settings.get("cells"), settings.get("rna")
     said = []
@@ -203,11 +122,6 @@ def _rna(settings: Mapping[str, Used], run: RunFolder, study: Study) -> list[str
             "(Tirosh et al. 2016)."
         )
     return said
-
-
-def _but(run: RunFolder, *codes: str) -> str:
-    total, without = happened.read(run, step="events"), len(happened.samples_noted(run, *codes))
-    return f" (which could be told {happened.of(total - without, total)})" if without and total else ""
 
 
 def _scrublet(run: RunFolder) -> str:
@@ -295,7 +209,7 @@ def _biomarkers(settings: Mapping[str, Used], run: RunFolder, study: Study) -> l
 
 Describe = Callable[[Mapping[str, Used], "RunFolder", "Study"], list[str]]
 _STAGES: Final[tuple[tuple[tuple[str, ...], Describe], ...]] = (
-    (("events", "cytometry"), _cytometry),
+    (("events", "cytometry"), describe_cytometry),
     (("cells", "rna"), _rna),
     (("reads", "counts", "contigs", "clones"), _clones),
     (("patients", "biomarkers"), _biomarkers),
