@@ -96,8 +96,8 @@ def judged(*stains: str, paths: tuple[str, ...] = ()) -> list[str]:
 
 def test_controls_are_judged_by_what_they_are_stained_for():
     assert judged("PE-A", "FITC-A", "unstained") == []
-    assert judged("PE-A", "pe-a", "Unstained", "unstained") == [
-        "3 there is a control for 'pe-a' in row 2 already",
+    assert judged("pe-a", "PE-A", "Unstained", "unstained") == [
+        "3 there is a control for 'PE-A' in row 2 already",
         "5 there is a control for 'unstained' in row 4 already",
     ]
     assert judged("PE-A", " ") == ["3 the control does not say what it is stained for"]

@@ -9,8 +9,9 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 
-from cellprec.cytometry.cleaning.acquisition import acquisition_table, find_anomalies
+from cellprec.cytometry.cleaning.acquisition import _Run, _score, acquisition_table, find_anomalies
 from cellprec.cytometry.cleaning.clean import clean
 from cellprec.cytometry.cleaning.clock import Clock, read_clock
 from cellprec.cytometry.cleaning.stretches import find_stretches
@@ -230,6 +231,18 @@ def test_a_rate_counts_from_twice_the_usual_on(times: float, matters: bool) -> N
     gaps[5_000:6_000] /= times
     events = find_anomalies(steady(gaps=gaps)).events
     assert events[5_000:6_000].mean() > 0.9 if matters else not events.any()
+
+
+def test_scores_of_few_events_are_as_normal_as_those_of_many() -> None:
+    # of twenty events two lie in the upper tenth, now and then five: chance, which a normal law would not allow
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 256, (4_000, 20))
+    counts = np.array([np.bincount(row, minlength=256) for row in codes])
+    run = _Run(["CD3"], counts[None], codes[:, :1].T, np.arange(0, 80_001, 20), np.empty(0))
+    z, _ = _score(run, stable=np.ones(4_000, dtype=bool))
+    np.testing.assert_allclose(z.mean(axis=0), 0, atol=0.05)
+    np.testing.assert_allclose(z.std(axis=0), 1, atol=0.05)
+    assert np.abs(scipy.stats.skew(z)).max() < 0.2
 
 
 def read(time: np.ndarray) -> Clock:
