@@ -72,3 +72,18 @@ def test_only_disturbed_samples_are_drawn_the_worst_named_first(tmp_path):
     draw_acquisition(parts, run, bins)
     assert "Most set aside: c (20.0 %) and a (10.0 %). Why, most often: CD3 lower." in parts.figures[0].alt
     assert "2 samples of 3 have stretches" in parts.figures[0].caption
+
+
+def test_of_many_disturbed_samples_the_worst_are_drawn_and_it_is_said(tmp_path):
+    names = [f"S{i:02d}" for i in range(26)]
+    bins = pd.DataFrame({"sample_id": np.repeat(names, 30), "bin": np.tile(np.arange(30), 26)})
+    bins = bins.assign(events=50, rate=10.0, start=0.0, end=1.0)
+    # the first sample is disturbed least, and in its own way
+    bins["flagged"] = 50 * (bins["bin"] <= np.repeat(np.arange(26), 30))
+    bins["why"] = np.where(bins["flagged"] == 0, "not flagged", np.where(bins["sample_id"] == "S00", "odd", "usual"))
+    parts = Parts()
+    draw_acquisition(parts, SimpleNamespace(path=tmp_path), bins)
+    assert parts.figures[0].caption.endswith("The 25 most disturbed are shown.")
+    assert "26 samples of 26 have stretches" in parts.figures[0].caption
+    assert parts.figures[0].alt.startswith("Bars over time of 25 samples")
+    assert parts.figures[0].alt.endswith("Why, most often: usual.")

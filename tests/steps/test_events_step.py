@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import anndata
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import cellprec as cp
 from cellprec.io import write_fcs
 from cellprec.simulate import simulate_spectral
 from cellprec.steps.contract import Sample
@@ -72,3 +74,15 @@ def test_the_matrix_of_the_user_goes_before_that_of_the_controls(tmp_path):
         cells = events.run(sample(tmp_path / "S1.fcs"), controls, spillover=tmp_path / "matrix.csv", **ALL_OFF)
         assert "unmixing_residual" not in cells.obs
         np.testing.assert_allclose(cells.layers["compensated"] @ given.to_numpy(), light, rtol=1e-3, atol=0.05)
+
+
+def test_gates_drawn_for_the_file_go_before_the_template_which_takes_the_seed_of_the_sample(tmp_path, monkeypatch):
+    write_fcs(tmp_path / "S1.fcs", np.ones((9, 1)), channels=["FITC-A"], ranges=[1024])
+    calls = []
+    monkeypatch.setattr(cp.io, "read_template", lambda path: path.name)
+    monkeypatch.setattr(cp.io, "apply_gates", lambda _, *, gates: calls.append(gates.name))
+    monkeypatch.setattr(cp.cytometry, "gate", lambda _, *, rules, seed: calls.append((rules, seed)))
+    drawn = Sample("S1", "cytometry", tmp_path / "S1.fcs", sheet={}, seed=7, gates=Path("drawn.wsp"))
+    for one in (drawn, replace(drawn, gates=None)):
+        events.run(one, None, template=Path("rules.yaml"), **ALL_OFF)
+    assert calls == ["drawn.wsp", ("rules.yaml", 7)]

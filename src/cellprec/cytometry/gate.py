@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import anndata
@@ -18,6 +19,7 @@ from cellprec.cytometry.panel import find_channels, near_misses, sample_names
 from cellprec.cytometry.scales.transform import estimate_transform, inverse_transform, transform
 from cellprec.cytometry.threshold import find_threshold
 from cellprec.errors import Problem, StudyError
+from cellprec.io.template import read_template
 from cellprec.notes import add_note, get_notes
 
 if TYPE_CHECKING:
@@ -45,12 +47,12 @@ class _CannotTellError(Exception):
     """The data do not say where this gate is."""
 
 
-def gate(adata: AnnData, *, rules: Sequence[GateRule], seed: int = 0) -> None:
+def gate(adata: AnnData, *, rules: Sequence[GateRule] | str | Path, seed: int = 0) -> None:
     """Place the gates of a template on one sample and say of every event in which it lies.
 
     adata: events × channels, compensated; a transformed object is gated on its own scale, a linear one on the scale
     that ``estimate_transform`` gives it, and left linear. Only events with ``obs["keep"]`` take part.
-    rules: from ``cellprec.io.read_template``.
+    rules: a template, read by ``cellprec.io.read_template`` or to be read from this path.
 
     Writes obsm["gates"] (events × gates, bool) and uns["gates"] with ``name``, ``path``, ``parent``, ``count`` and
     ``how``: the limits that were found, in linear units. A gate that the data do not place (no valley, fewer than 100
@@ -70,6 +72,8 @@ def gate(adata: AnnData, *, rules: Sequence[GateRule], seed: int = 0) -> None:
     >>> adata.uns["gates"]["count"].tolist()
     [500]
     """
+    if isinstance(rules, str | Path):
+        rules = read_template(rules)
     names = _channels(adata, rules)
     scaled = _scaled(adata)
     keep = adata.obs[keys.KEEP].to_numpy(bool) if keys.KEEP in adata.obs else np.ones(adata.n_obs, bool)

@@ -88,12 +88,16 @@ def read_template(path: str | Path) -> tuple[GateRule, ...]:
         raise FileFormatError("the gating template holds no list of gates", where=path, fix=fix)
     rules: list[GateRule] = []
     problems: list[Problem] = []
+    # a gate with a mistake of its own still is a parent
+    above: set[str] = set()
     for number, gate in enumerate(gates, start=1):
         rule, wrong = _rule(gate, number, path)
         problems += wrong
         if rule is not None:
-            problems += _fitting(rule, {earlier.name for earlier in rules}, gate, path)
+            problems += _fitting(rule, above, gate, path)
             rules.append(rule)
+        if isinstance(gate, dict):
+            above.add(str(gate.get("name", "")))
     if problems:
         raise StudyError(problems, what=f"the gating template {path.name} has {len(problems)} problems")
     return tuple(rules)

@@ -44,5 +44,5 @@ def events(
     if sample.gates is not None:
         cp.io.apply_gates(adata, gates=sample.gates)
     elif template is not None:
-        cp.cytometry.gate(adata, rules=cp.io.read_template(template), seed=sample.seed)
+        cp.cytometry.gate(adata, rules=template, seed=sample.seed)
     return adata

@@ -322,3 +322,9 @@ def test_flowcore_gives_the_same_within_one_percent(method: str) -> None:
     files["FL3-H"], files["FL4-H"] = files["FL4-H"], files["FL3-H"]
     with pytest.raises(StudyError, match="brightest in FL4-H"):
         estimate_spillover(files, unstained=blank, method=method)
+
+
+def test_one_object_is_no_set_of_controls() -> None:
+    adata = anndata.AnnData(np.ones((5, 1)), var=pd.DataFrame({"channel": ["PE-A"]}, index=["PE-A"]))
+    with pytest.raises(UsageError, match="need names"):
+        estimate_spillover(adata)

@@ -388,3 +388,9 @@ def test_real_acquisitions_come_within_five_percent(gain: float, drift: Drift) -
     table = normalize_beads(samples)
     medians = [np.median(samples[name][rows][:, table["channel"].unique()].X, axis=0) for name, rows in bright.items()]
     assert np.abs(medians[0] / medians[1] - 1).max() < 0.05
+
+
+def test_one_object_is_no_set_of_runs() -> None:
+    adata = anndata.AnnData(np.ones((5, 1)), var=pd.DataFrame({"channel": ["Ce140Di"]}, index=["Ce140Di"]))
+    with pytest.raises(UsageError, match="no runs"):
+        normalize_beads(adata)

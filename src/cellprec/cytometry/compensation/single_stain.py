@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -14,10 +15,10 @@ from scipy.signal import find_peaks
 
 from cellprec import keys
 from cellprec.cytometry.panel import find_channels
-from cellprec.errors import Problem, StudyError
+from cellprec.errors import Problem, StudyError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -86,6 +87,8 @@ def split_controls(
     >>> names, [(stain.name, stain.channel, stain.background) for stain in found]
     (['FITC-A', 'PE-A'], [('0.fcs', 'FITC-A', 'unstained'), ('1.fcs', 'PE-A', 'unstained')])
     """
+    if not isinstance(controls, Mapping):
+        raise UsageError("the controls need names", fix="give a mapping: {'PE-A': events of the PE control, ...}")
     controls = {name: _kept(adata) for name, adata in controls.items()}
     unstained = None if unstained is None else _kept(unstained)
     problems = _unfit(controls, unstained)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from cellprec.errors import InputError, Problem, StudyError, UsageError
 from cellprec.notes import add_note
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -144,8 +145,8 @@ def _judge_call(
     beads: str | Sequence[str | int],
     window: int | None,
 ) -> None:
-    if not samples:
-        raise UsageError("no runs were given to normalize")
+    if not isinstance(samples, Mapping) or not samples:
+        raise UsageError("no runs were given to normalize", fix="give a mapping: {'run 1': events, ...}")
     if by_mass not in ("auto", "never", "always"):
         raise UsageError(f"by_mass is {by_mass!r}", fix="auto, never or always")
     if on_missing not in ("refuse", "leave"):
