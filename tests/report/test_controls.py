@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import anndata
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from cellprec.report.section import Parts
 from cellprec.report.sections.acquisition import draw_acquisition
@@ -74,15 +76,23 @@ def test_only_disturbed_samples_are_drawn_the_worst_named_first(tmp_path):
     assert "2 samples of 3 have stretches" in parts.figures[0].caption
 
 
-def test_of_many_disturbed_samples_the_worst_are_drawn_and_it_is_said(tmp_path):
+def test_of_many_disturbed_samples_the_worst_are_drawn_and_it_is_said(tmp_path, monkeypatch):
     names = [f"S{i:02d}" for i in range(26)]
     bins = pd.DataFrame({"sample_id": np.repeat(names, 30), "bin": np.tile(np.arange(30), 26)})
     bins = bins.assign(events=50, rate=10.0, start=0.0, end=1.0)
     # the first sample is disturbed least, and in its own way
     bins["flagged"] = 50 * (bins["bin"] <= np.repeat(np.arange(26), 30))
     bins["why"] = np.where(bins["flagged"] == 0, "not flagged", np.where(bins["sample_id"] == "S00", "odd", "usual"))
+    drawn = []
+
+    def draw(table: pd.DataFrame) -> Axes:
+        drawn.extend(table["sample_id"].unique())
+        return Figure().subplots()
+
+    monkeypatch.setattr("cellprec.report.sections.acquisition.acquisition", draw)
     parts = Parts()
     draw_acquisition(parts, SimpleNamespace(path=tmp_path), bins)
+    assert drawn == names[1:]
     assert parts.figures[0].caption.endswith("The 25 most disturbed are shown.")
     assert "26 samples of 26 have stretches" in parts.figures[0].caption
     assert parts.figures[0].alt.startswith("Bars over time of 25 samples")

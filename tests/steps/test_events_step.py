@@ -79,9 +79,9 @@ def test_the_matrix_of_the_user_goes_before_that_of_the_controls(tmp_path):
 def test_gates_drawn_for_the_file_go_before_the_template_which_takes_the_seed_of_the_sample(tmp_path, monkeypatch):
     write_fcs(tmp_path / "S1.fcs", np.ones((9, 1)), channels=["FITC-A"], ranges=[1024])
     calls = []
-    monkeypatch.setattr(cp.io, "read_template", lambda path: path.name)
+    monkeypatch.setattr(cp.io, "read_template", lambda path: path)
     monkeypatch.setattr(cp.io, "apply_gates", lambda _, *, gates: calls.append(gates.name))
-    monkeypatch.setattr(cp.cytometry, "gate", lambda _, *, rules, seed: calls.append((rules, seed)))
+    monkeypatch.setattr(cp.cytometry, "gate", lambda _, *, rules, seed: calls.append((rules.name, seed)))
     drawn = Sample("S1", "cytometry", tmp_path / "S1.fcs", sheet={}, seed=7, gates=Path("drawn.wsp"))
     for one in (drawn, replace(drawn, gates=None)):
         events.run(one, None, template=Path("rules.yaml"), **ALL_OFF)
