@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import anndata
 import numpy as np
 import pandas as pd
@@ -135,6 +137,20 @@ def test_several_colors_of_autofluorescence_are_found():
     cosine = (ours @ true.T) / np.outer(np.linalg.norm(ours, axis=1), np.linalg.norm(true, axis=1))
     assert (cosine.max(axis=0) > 0.98).all()
     assert set(cosine.argmax(axis=0)) == {0, 1, 2}
+
+
+def test_a_control_at_another_voltage_is_a_note(panel):
+    controls = {name: panel.controls[name].copy() for name in ("Dye01", "Dye02")}
+    unstained = panel.unstained.copy()
+    channels = list(unstained.var["channel"])
+    for volts, control in zip((400, 450, 400), (*controls.values(), unstained), strict=True):
+        keywords = {f"$P{i}N": name for i, name in enumerate(channels, 1)}
+        keywords |= {f"$P{i}V": "400" for i in range(1, len(channels) + 1)} | {"$P9V": str(volts)}
+        control.uns["fcs"] = {"keywords": json.dumps(keywords)}
+    found = reference_spectra(controls, unstained=unstained)
+    notes = [note for note in found.attrs["notes"] if note["code"] == "spectra.voltages"]
+    assert [(note["sample"], note["count"]) for note in notes] == [("Dye02", 1)]
+    assert channels[8] in notes[0]["text"]
 
 
 def test_only_kept_whole_and_unsaturated_raw_events_are_used():

@@ -132,6 +132,15 @@ def test_the_noise_that_is_learned_is_that_of_the_detectors(seed):
     assert 0.7 < np.median(learned["noise_floor"]) / panel.noise["floor"] < 1.3
 
 
+def test_the_range_of_a_dye_is_that_of_its_brightest_detector():
+    panel = simulate_spectral(n_dyes=3, n_detectors=16, n_events=30, n_control_events=10)
+    panel.stained.var["range"] = 1e6 + np.arange(panel.stained.n_vars)
+    found = unmix(panel.stained, spectra=panel.spectra)
+    brightest = list(panel.spectra.idxmax(axis=1))
+    tops = panel.stained.var.set_index("channel")["range"]
+    assert list(found.var["range"]) == list(tops[[*brightest, *found.var["channel"][4:]]])
+
+
 def test_the_raw_events_are_unmixed_whatever_was_made_of_them():
     panel = simulate_spectral(n_dyes=3, n_detectors=16, n_events=300, n_control_events=10)
     expected = unmix(panel.stained, spectra=panel.spectra).X
