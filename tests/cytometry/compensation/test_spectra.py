@@ -153,6 +153,16 @@ def test_a_control_at_another_voltage_is_a_note(panel):
     assert channels[8] in notes[0]["text"]
 
 
+def test_more_dyes_than_detectors_are_refused(panel):
+    names = ["Dye01", "Dye04", "Dye08"]
+    peaks = sorted({panel.spectra.loc[name].idxmax() for name in names})[:2]
+    wanted = [name for name in panel.unstained.var["channel"] if name in (*peaks, "FSC-A", "SSC-A")]
+    few = {name: panel.controls[name][:, wanted].copy() for name in names}
+    with pytest.raises(StudyError) as caught:
+        reference_spectra(few, unstained=panel.unstained[:, wanted].copy())
+    assert any("cannot be told apart by 2 detectors" in problem.what for problem in caught.value.problems)
+
+
 def test_only_kept_whole_and_unsaturated_raw_events_are_used():
     channels = ["FSC-A", "SSC-A", "B1-A", "B2-A"]
     held = np.arange(40.0).reshape(10, 4)
