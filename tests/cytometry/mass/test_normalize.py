@@ -346,6 +346,16 @@ def test_one_factor_is_the_slope_through_the_origin() -> None:
     np.testing.assert_allclose(run.obs["bead_factor"], expected, rtol=0.03)
 
 
+def test_a_channel_of_no_known_mass_takes_the_factor_of_the_middle_bead_mass() -> None:
+    run = plain(proportions=(3, 1, 1, 1, 1))
+    var = pd.DataFrame({"channel": ["Extra"], "kind": "mass"}, index=["Extra"])
+    extra = anndata.AnnData(np.full((400, 1), 50, dtype="float32"), obs=run.obs, var=var)
+    run = anndata.concat([run, extra], axis=1)
+    normalize_beads({"a": run}, by_mass="always", baseline=pd.Series(1000.0, index=run.var_names[:5]))
+    np.testing.assert_allclose(run[:, "Extra"].X, 50, rtol=0.05)
+    assert "events.no_mass" in {note.code for note in get_notes(run)}
+
+
 def test_cells_dark_in_one_of_two_dna_channels_are_no_candidates() -> None:
     rng = np.random.default_rng(0)
     # more and more alike in the bead channels than the beads are
