@@ -249,6 +249,7 @@ def test_an_event_that_is_no_number_has_no_separation() -> None:
     debarcode(pool.adata, key=key)
     assert pool.adata.obs[["bc_separation", "bc_distance"]].iloc[5].isna().all()
     assert pool.adata.obs["debarcoded_sample"].iloc[5] == "unassigned"
+    assert pool.adata.obs["bc_reason"].iloc[5] == "not finite"
     assert np.isfinite(pool.adata.obs["bc_separation"].drop(pool.adata.obs_names[5])).all()
 
 

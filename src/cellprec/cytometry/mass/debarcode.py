@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # uns: what debarcode_table returns
 # obs of what split_debarcoded returns: the pooled run
 
-REASONS: Final = ("", "bead", "code not in key", "separation", "distance")
+REASONS: Final = ("", "bead", "not finite", "code not in key", "separation", "distance")
 CUTOFFS: Final = tuple(round(0.1 * i, 1) for i in range(1, 10))
 
 _TOP: Final = 0.95
@@ -126,7 +126,8 @@ def debarcode(
     cutoffs, how = _cutoffs(sample, codes.separation, key=read, cutoff=cutoff, judged=judged)
     reason = np.zeros(adata.n_obs, dtype=np.int8)
     reason[codes.separation < np.append(cutoffs, 0.0)[sample]] = REASONS.index("separation")
-    reason[(sample < 0) | bad] = REASONS.index("code not in key")
+    reason[sample < 0] = REASONS.index("code not in key")
+    reason[bad] = REASONS.index("not finite")
     reason[beads] = REASONS.index("bead")
     distance = _distances(values, sample=sample, used=(reason == 0) & judged, key=read)
     if max_distance is not None:
@@ -415,6 +416,7 @@ def _say(adata: AnnData, *, table: pd.DataFrame, reason: NDArray[np.int8]) -> No
     )
     add_note(adata, "events.debarcoded", text, count=assigned)
     says = {
+        "not finite": "have a barcode channel that holds no number",
         "code not in key": "have a barcode that no sample has",
         "separation": "have positives and negatives too close to tell a doublet from a cell",
         "distance": "lie too far from the other events of their sample",
