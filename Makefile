@@ -43,7 +43,9 @@ lint: $(VENV)/.ready-dev
 real: $(VENV)/.ready
 	@$(BIN)/python data/studies/run_all.py
 
+# readfcs and fcsparser ask for other releases of what they and we need, and run with ours
 bench: $(VENV)/.ready-dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps readfcs==2.1.1 fcsparser==0.2.8
 	@$(foreach bench,$(wildcard benchmarks/*.py),echo "== $(bench)" && $(BIN)/python $(bench) --quick &&) true
 
 clean:
