@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 
 .PHONY: help demo test lint real bench clean
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n '/^#/!q; s/^# //p' Makefile
 
 # Debian ships python3 without its venv module, and forbids pip outside of one (PEP 668): virtualenv in a folder of
 # its own helps itself without either.
