@@ -189,7 +189,7 @@ def _segments(source: FcsSource) -> tuple[Segments, list[Note]]:
     header = source.read(0, HEADER_BYTES)
     match = re.match(rb"FCS(\d\.\d)", header)
     if not header:
-        raise source.error("the file is empty", fix="Copy the file again from the cytometer.")
+        raise source.error("this is not an FCS file: it is empty", fix="Copy the file again from the cytometer.")
     if match is None:
         raise source.error(
             "this is not an FCS file: it does not start with FCS and a version",
