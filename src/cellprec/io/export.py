@@ -110,12 +110,15 @@ def unique_names(names: Iterable[str]) -> list[str]:
     ['PE-A', 'PE-A-2', 'PE-A-1']
     """
     given = list(names)
+    reserved = set(given)
+    taken: set[str] = set()
     made: list[str] = []
     for name in given:
         unique, number = name, 0
-        while unique in made or (number and unique in given):
+        while unique in taken or (number and unique in reserved):
             number += 1
             unique = f"{name}-{number}"
+        taken.add(unique)
         made.append(unique)
     return made
 

@@ -112,11 +112,16 @@ def drop_dead(adata: AnnData) -> None:
 
 
 def _write(adata: AnnData, found: NDArray[np.bool_]) -> None:
-    first = np.where(found.any(axis=1), found.argmax(axis=1) + 1, 0)
+    first = _first(found)
     adata.obs[keys.KEEP] = first == 0
     adata.obs[keys.DROP_REASON] = pd.Categorical(np.array(REASONS)[first], categories=list(REASONS))
     adata.obsm[keys.DROP_REASONS] = found
     adata.uns[keys.DROP_REASONS] = np.array(REASONS[1:])
+
+
+def _first(found: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """The first reason against each event, by its place in ``REASONS``."""
+    return np.where(found.any(axis=1), found.argmax(axis=1) + 1, 0)
 
 
 def _free(found: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -124,7 +129,7 @@ def _free(found: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _say(adata: AnnData, *, found: NDArray[np.bool_], sample: str) -> None:
-    first = np.where(found.any(axis=1), found.argmax(axis=1) + 1, 0)
+    first = _first(found)
     for code, name in enumerate(REASONS):
         count = int((first == code).sum())
         if name and count:

@@ -6,6 +6,8 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from cellprec.io.export import unique_names
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -38,16 +40,7 @@ def column_names(channels: Sequence[str], markers: Sequence[str]) -> tuple[str, 
     # a marker may be called like another channel: then the channels keep their names
     clashing = {name for name, count in Counter(wanted).items() if count > 1}
     wanted = [c if name in clashing else name for name, c in zip(wanted, channels, strict=True)]
-    taken: set[str] = set()
-    names = []
-    for name in wanted:
-        unique, number = name, 0
-        while unique in taken or (number and unique in wanted):
-            number += 1
-            unique = f"{name}-{number}"
-        taken.add(unique)
-        names.append(unique)
-    return tuple(names)
+    return tuple(unique_names(wanted))
 
 
 def column_kinds(channels: Sequence[str], keywords: Mapping[str, str]) -> tuple[str, ...]:
